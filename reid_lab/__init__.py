@@ -1,0 +1,1 @@
+"""reid-lab: a laboratory for person re-identification research."""

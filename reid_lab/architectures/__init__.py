@@ -1,0 +1,1 @@
+"""The registry of architectures: a name and the class that is built for it."""

@@ -1,0 +1,1 @@
+"""The embedded benchmark: procedurally drawn pedestrians in six modalities."""

@@ -1,0 +1,1 @@
+"""Building blocks; modules take plain values."""

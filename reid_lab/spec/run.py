@@ -1,0 +1,172 @@
+"""The sections of an experiment: one YAML file is one `RunSpec`.
+
+`model` and `data` are typed by the architecture's and the data set's own `Spec`, which the loader
+takes from the registries handed to it; here they are plain sections with a `name`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, SerializeAsAny, model_validator
+
+from reid_lab.spec.schedule import ChainSpec, Length, Scheduled
+from reid_lab.spec.section import LOCAL, Choice, Section, Tune
+
+Positive = Annotated[int, Field(ge=1)]
+Unit = Annotated[float, Field(ge=0, le=1)]
+
+
+class ModelSpec(Section):
+    """Base of every architecture's spec; `name` is its key in the registry."""
+
+    name: str
+
+
+class ValSpec(Section):
+    """How a validation split is carved from the training identities where the authors have none."""
+
+    identities: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    seed: int = 0
+
+
+class DataSpec(Section):
+    """Base of every data set's spec; `name` is its key in the registry."""
+
+    name: str
+    root: Annotated[str | None, LOCAL] = None
+    val: ValSpec | Literal["authors", "none"] = "authors"
+    image_size: tuple[Positive, Positive] | None = None  # height, width; null: as the data set stores them
+    aliases: dict[str, str] = {}
+
+
+class AugmentSpec(Section):
+    """Batched image augmentation of training images, in this order.
+
+    `erase_value`: the constant `zero` is the mean colour when erasing comes after normalisation, as in IRRA.
+    """
+
+    flip: Unit = 0.5
+    pad: Annotated[int, Field(ge=0)] = 10
+    erase: Annotated[float, Field(ge=0, le=1), Tune(0.0, 0.7)] = 0.5
+    erase_area: tuple[Unit, Unit] = (0.02, 0.4)
+    erase_aspect: Annotated[float, Field(gt=0, le=1)] = 0.3
+    erase_value: Literal["clip_mean", "zero", "noise"] = "clip_mean"
+    shared: bool = False  # the same draw for all images of one group
+
+
+class BatchSpec(Section):
+    """How training batches are drawn: `random` groups, or `identity` (P identities x K instances)."""
+
+    sampler: Literal["random", "identity"] = "random"
+    size: Positive = 64
+    instances: Annotated[int, Field(ge=1), Choice(2, 4, 8, 16)] = 4
+    drop_last: bool = False
+
+    @model_validator(mode="after")
+    def _whole(self) -> BatchSpec:
+        if self.sampler == "identity" and self.size % self.instances:
+            raise ValueError(f"size {self.size} is not a multiple of instances {self.instances}")
+        return self
+
+
+class OptimizerSpec(Section):
+    """The optimiser; the architecture's group rules multiply `lr` and `weight_decay`."""
+
+    kind: Literal["adam", "adamw", "sgd"] = "adam"
+    lr: Annotated[float, Field(gt=0), Tune(1e-6, 1e-3, log=True)] = 1e-5
+    weight_decay: Annotated[float, Field(ge=0), Tune(1e-5, 1e-3, log=True)] = 4e-5
+    betas: tuple[Unit, Unit] = (0.9, 0.999)
+    eps: Annotated[float, Field(gt=0)] = 1e-8
+    momentum: Unit = 0.9
+
+
+class StageSpec(Section):
+    """One stage of training, with its own trainable groups, terms, optimiser and length.
+
+    Null means: as in `train`. `trainable` lists name patterns (`*` and `?`) of parameters that learn.
+    """
+
+    name: str
+    length: Length
+    trainable: tuple[str, ...] | None = None
+    terms: tuple[str, ...] | None = None
+    optimizer: OptimizerSpec | None = None
+    schedule: ChainSpec | float | None = None
+
+
+class TrainSpec(Section):
+    """Training: length, batches, optimiser, learning-rate schedule (a factor on every group's rate)."""
+
+    length: Length = Length(epochs=60)
+    batch: BatchSpec = BatchSpec()
+    augment: AugmentSpec | None = AugmentSpec()
+    optimizer: OptimizerSpec = OptimizerSpec()
+    schedule: Scheduled = 1.0
+    accumulate: Positive = 1  # micro-batches per step; the loss stays that of the whole batch
+    clip_norm: Annotated[float, Field(gt=0)] | None = None
+    stages: tuple[StageSpec, ...] = ()
+    init_from: str | None = None  # a run id or a checkpoint file; exact keys; part of the identity
+
+
+class EvalSpec(Section):
+    """Evaluation and selection. `select_on: test` marks the run and every table with it."""
+
+    protocol: str = "text_to_image"
+    every: Length = Length(epochs=1)
+    select_on: Literal["val", "last", "test"] = "val"
+    metric: Literal["mAP", "R1", "R5", "R10", "mINP"] = "mAP"
+    patience: Positive | None = None  # evaluations without improvement before an early stop
+    batch: Annotated[Positive, LOCAL] = 256
+
+
+class CheckpointSpec(Section):
+    """How often `last` is written (`best` follows the evaluations)."""
+
+    every: Annotated[Length, LOCAL] = Length(epochs=1)
+
+
+class RuntimeSpec(Section):
+    """Where and how precisely it is computed. `threads` and `precision` are part of the identity."""
+
+    device: Annotated[str, LOCAL] = "auto"
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    threads: Positive = 2
+    workers: Annotated[Annotated[int, Field(ge=0)], LOCAL] = 0  # 0: decode in the training process
+    compile: bool = False
+
+
+class TrackingSpec(Section):
+    """The MLflow mirror. `uri: null` is the local store under the runs folder; `off` keeps the journal only."""
+
+    uri: Annotated[str | None, LOCAL] = None
+    experiment: Annotated[str | None, LOCAL] = None  # null: the experiment file's name
+    log_every: Annotated[Positive, LOCAL] = 10  # steps between recorded training losses
+    images: Annotated[Annotated[int, Field(ge=0)], LOCAL] = 8  # ranked lists drawn after the test
+
+
+class PublishedResult(Section):
+    """A number of the literature, for orientation; never copied into our own tables."""
+
+    metrics: dict[str, float]
+    source: str
+
+
+class RunSpec(Section):
+    """One experiment: what `reid-lab run FILE` computes for one seed."""
+
+    name: Annotated[str, LOCAL]
+    description: Annotated[str, LOCAL] = ""
+    published: Annotated[tuple[PublishedResult, ...], LOCAL] = ()
+    seed: Annotated[int, Field(ge=0)] = 0
+    data: SerializeAsAny[DataSpec]
+    model: SerializeAsAny[ModelSpec]
+    train: TrainSpec = TrainSpec()
+    eval: EvalSpec = EvalSpec()
+    checkpoint: CheckpointSpec = CheckpointSpec()
+    runtime: RuntimeSpec = RuntimeSpec()
+    tracking: TrackingSpec = TrackingSpec()
+
+    def plain(self) -> dict[str, Any]:
+        """The resolved spec as plain data."""
+        return self.model_dump(mode="json")
