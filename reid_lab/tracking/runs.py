@@ -1,0 +1,118 @@
+"""The folders of runs: names, attempts, stages, results.
+
+    RUNS/<identity[:12]>-<attempt>/
+        spec.yaml  identity.json  environment.json  changes.diff     what is computed, from what
+        journal.jsonl                                                 what happened
+        checkpoints/{last,best}.safetensors
+        results/test.json, test.npz                                   metrics, per-query results
+        images/                                                       ranked lists
+        summary.json                                                  written when a stage is finished
+
+Nothing here computes; a folder's state is read from `summary.json`, written atomically last.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from reid_lab.errors import Fault, RunError, nearest
+
+
+def write_atomic(path: Path, text: str) -> None:
+    """Write a small file whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """One attempt of one run."""
+
+    path: Path
+
+    @property
+    def run_id(self) -> str:
+        """`<identity[:12]>-<attempt>`."""
+        return self.path.name
+
+    @property
+    def attempt(self) -> int:
+        """The number of the attempt, from 1."""
+        return int(self.path.name.rpartition("-")[2])
+
+    @property
+    def journal(self) -> Path:
+        """The run's log."""
+        return self.path / "journal.jsonl"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where `last` and `best` lie."""
+        return self.path / "checkpoints"
+
+    @property
+    def results(self) -> Path:
+        """Metrics and per-query results of the test."""
+        return self.path / "results"
+
+    def summary(self) -> dict[str, Any]:
+        """What the finished stages left; empty while nothing is finished."""
+        try:
+            summary: dict[str, Any] = json.loads((self.path / "summary.json").read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return {}
+        return summary
+
+    def finished(self, stage: str) -> bool:
+        """Whether `fit` or `test` is finished."""
+        return stage in self.summary().get("stages", ())
+
+    def finish(self, stage: str, facts: Mapping[str, Any]) -> None:
+        """Record a finished stage and merge what it found into the summary."""
+        summary = self.summary()
+        stages = [*summary.get("stages", ()), stage]
+        write_atomic(self.path / "summary.json", json.dumps({**summary, **facts, "stages": stages}, indent=1))
+
+
+def attempts(runs: Path, identity: str) -> list[RunFolder]:
+    """The attempts at one run, oldest first."""
+    found = [RunFolder(p) for p in runs.glob(f"{identity[:12]}-*") if p.name[13:].isdigit()]
+    return sorted(found, key=lambda f: f.attempt)
+
+
+def folders(runs: Path) -> Iterator[RunFolder]:
+    """Every run in a folder of runs, most recently begun first."""
+    found = [p.parent for p in runs.glob("*/journal.jsonl")]
+    yield from (RunFolder(p) for p in sorted(found, key=lambda p: (p / "spec.yaml").stat().st_mtime, reverse=True))
+
+
+def find(runs: Path, name: str) -> RunFolder:
+    """The run with this id, or with an id that begins so (the latest attempt of one identity).
+
+    Raises `RunError` when there is none, or when several identities begin so.
+    """
+    by_id = {f.run_id: f for f in folders(runs)}
+    if name in by_id:
+        return by_id[name]
+    matching = [f for run_id, f in by_id.items() if run_id.startswith(name)]
+    identities = {f.run_id.rpartition("-")[0] for f in matching}
+    if len(identities) == 1:
+        return max(matching, key=lambda f: f.attempt)
+    if matching:
+        raise RunError(Fault(f"'{name}' is ambiguous: {', '.join(sorted(f.run_id for f in matching))}", str(runs)))
+    near = nearest(name, by_id)
+    hint = f"; did you mean '{near}'?" if near else "; `reid-lab list runs` shows what there is"
+    raise RunError(Fault(f"no run '{name}'{hint}", str(runs)))
