@@ -6,19 +6,26 @@ takes from the registries handed to it; here they are plain sections with a `nam
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, SerializeAsAny, model_validator
 
+from reid_lab.errors import unknown
 from reid_lab.spec.schedule import ChainSpec, Length, Scheduled
-from reid_lab.spec.section import LOCAL, Choice, Section, Tune
+from reid_lab.spec.section import LOCAL, Choice, Misfit, Section, Tune
 
 Positive = Annotated[int, Field(ge=1)]
 Unit = Annotated[float, Field(ge=0, le=1)]
 
 
 class ModelSpec(Section):
-    """Base of every architecture's spec; `name` is its key in the registry."""
+    """Base of every architecture's spec; `name` is its key in the registry.
+
+    `TERMS` names every loss term that the architecture can have; `train.stages` may list no others.
+    An empty tuple leaves that to the engine.
+    """
+
+    TERMS: ClassVar[tuple[str, ...]] = ()
 
     name: str
 
@@ -54,6 +61,12 @@ class AugmentSpec(Section):
     erase_value: Literal["clip_mean", "zero", "noise"] = "clip_mean"
     shared: bool = False  # the same draw for all images of one group
 
+    @model_validator(mode="after")
+    def _ordered(self) -> AugmentSpec:
+        if self.erase_area[0] > self.erase_area[1]:
+            raise Misfit("erase_area", f"the least ({self.erase_area[0]}) is above the most ({self.erase_area[1]})")
+        return self
+
 
 class BatchSpec(Section):
     """How training batches are drawn: `random` groups, or `identity` (P identities x K instances)."""
@@ -66,7 +79,7 @@ class BatchSpec(Section):
     @model_validator(mode="after")
     def _whole(self) -> BatchSpec:
         if self.sampler == "identity" and self.size % self.instances:
-            raise ValueError(f"size {self.size} is not a multiple of instances {self.instances}")
+            raise Misfit("size", f"{self.size} is not a multiple of instances ({self.instances})")
         return self
 
 
@@ -107,6 +120,14 @@ class TrainSpec(Section):
     clip_norm: Annotated[float, Field(gt=0)] | None = None
     stages: tuple[StageSpec, ...] = ()
     init_from: str | None = None  # a run id or a checkpoint file; exact keys; part of the identity
+
+    @model_validator(mode="after")
+    def _stages(self) -> TrainSpec:
+        names = [stage.name for stage in self.stages]
+        for index, name in enumerate(names):
+            if name in names[:index]:
+                raise Misfit(f"stages.{index}.name", f"an earlier stage is called '{name}' too")
+        return self
 
 
 class EvalSpec(Section):
@@ -166,6 +187,21 @@ class RunSpec(Section):
     checkpoint: CheckpointSpec = CheckpointSpec()
     runtime: RuntimeSpec = RuntimeSpec()
     tracking: TrackingSpec = TrackingSpec()
+
+    @model_validator(mode="after")
+    def _selectable(self) -> RunSpec:
+        if self.data.val == "none" and self.eval.select_on == "val":
+            raise Misfit("eval.select_on", "'val' needs a validation split, but data.val is none (allowed: last, test)")
+        return self
+
+    @model_validator(mode="after")
+    def _terms_known(self) -> RunSpec:
+        known = self.model.TERMS
+        for index, stage in enumerate(self.train.stages):
+            for place, term in enumerate(stage.terms or ()):
+                if known and term not in known:
+                    raise Misfit(f"train.stages.{index}.terms.{place}", unknown("loss term", term, known))
+        return self
 
     def plain(self) -> dict[str, Any]:
         """The resolved spec as plain data."""

@@ -9,7 +9,7 @@ A number is a constant. Otherwise one of
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -20,6 +20,8 @@ from reid_lab.spec.section import Section
 
 class Length(Section):
     """A length of training: exactly one of epochs, steps, fraction (of the planned training)."""
+
+    one_of: ClassVar[bool] = True
 
     epochs: Annotated[float, Field(ge=0)] | None = None
     steps: Annotated[int, Field(ge=0)] | None = None

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 from pydantic.fields import FieldInfo
@@ -22,6 +22,17 @@ class Section(BaseModel):
     """A frozen, validated part of a spec."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+    one_of: ClassVar[bool] = False
+    """The keys are forms of one value: a later layer's key replaces the others, instead of joining them."""
+
+
+class Misfit(ValueError):
+    """Raised by a section's validator when fields do not fit each other; `path` is the one to change."""
+
+    def __init__(self, path: str, what: str) -> None:
+        super().__init__(what)
+        self.path = path
 
 
 @dataclass(frozen=True)

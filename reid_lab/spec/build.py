@@ -1,0 +1,202 @@
+"""A tree with marks to a validated section, every fault with its place.
+
+The tree is walked along the section's types: unknown keys, missing keys and variants are judged here,
+single values and validators by pydantic, section by section from the leaves up, and pydantic's findings
+are told in the words of `shape`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Final
+
+from pydantic import ValidationError
+from pydantic.fields import FieldInfo
+
+from reid_lab.errors import Fault, nearest
+from reid_lab.spec.section import Misfit, Section
+from reid_lab.spec.shape import (
+    Alternative,
+    discriminator,
+    entries,
+    expected,
+    items,
+    mismatch,
+    of_field,
+    sections,
+    show,
+)
+from reid_lab.spec.tree import Array, Entry, Mark, Node, Table, plain
+
+
+class Broken:
+    """Stands for a value whose faults are recorded already."""
+
+
+BROKEN: Final = Broken()
+
+
+class Builder:
+    """Builds sections and collects faults.
+
+    Args:
+        whole: False when a layer could not be read, so that a missing key means nothing.
+    """
+
+    def __init__(self, whole: bool = True) -> None:
+        self.whole = whole
+        self.faults: list[tuple[Mark, Fault]] = []
+
+    def fault(self, mark: Mark, path: str, what: str) -> None:
+        """Record a fault at a place; once per place and text."""
+        new = (mark, Fault(f"{path}: {what}" if path else what, str(mark)))
+        if new not in self.faults:
+            self.faults.append(new)
+
+    def section(
+        self,
+        kind: type[Section],
+        table: Table,
+        path: str,
+        at: Mark,
+        given: Mapping[str, Section | Broken] | None = None,
+    ) -> Section | Broken:
+        """The section of a mapping.
+
+        Args:
+            kind: the section's class.
+            table: the mapping.
+            path: dotted path of the mapping, empty at the root.
+            at: where to report what is missing.
+            given: fields that are built already.
+        """
+        values: dict[str, Any] = dict(given or {})
+        sound = all(value is not BROKEN for value in values.values())
+        for key, entry in table.entries.items():
+            if key in values:
+                continue
+            if key not in kind.model_fields:
+                self.unknown_key(entry, key, _join(path, key), kind.model_fields)
+                sound = False
+                continue
+            values[key] = self.value(of_field(kind.model_fields[key]), entry.node, _join(path, key), entry.key)
+            sound = sound and values[key] is not BROKEN
+        broken = {key for key, value in values.items() if value is BROKEN}
+        try:
+            built = kind.model_validate({k: v for k, v in values.items() if v is not BROKEN})
+        except ValidationError as error:
+            for found in error.errors(include_url=False, include_input=False):
+                self._tell(found, kind, table, path, at, broken, sound)
+            return BROKEN
+        return built if sound else BROKEN
+
+    def unknown_key(self, entry: Entry, key: str, path: str, allowed: Mapping[str, FieldInfo]) -> None:
+        """Record a key that the section does not have."""
+        near = nearest(key, allowed)
+        hint = f"; did you mean '{near}'?" if near else ""
+        merge = "; YAML 1.2 has no merge keys, use extends" if key == "<<" else ""
+        self.fault(entry.key, path, f"no such key{hint}{merge} (allowed: {', '.join(allowed)})")
+
+    def value(self, options: Sequence[Alternative], node: Node, path: str, at: Mark) -> Any:
+        """The value of a node: sections and lists are built, scalars passed on as they are."""
+        if isinstance(node, Table):
+            kinds = sections(options)
+            if kinds:
+                kind = self._variant(kinds, node, path, at)
+                return kind if isinstance(kind, Broken) else self.section(kind, node, path, at)
+            inner = entries(options)
+            if inner:
+                table = {k: self.value(inner, e.node, _join(path, k), e.key) for k, e in node.entries.items()}
+                return BROKEN if BROKEN in table.values() else table
+        if isinstance(node, Array):
+            built = [
+                self.value(items(options, index), item, _join(path, str(index)), item.mark)
+                for index, item in enumerate(node.items)
+            ]
+            return BROKEN if any(b is BROKEN for b in built) else tuple(built)
+        return plain(node)
+
+    def _variant(self, kinds: Sequence[type[Section]], table: Table, path: str, at: Mark) -> type[Section] | Broken:
+        told = discriminator(kinds) if len(kinds) > 1 else None
+        if told is None:
+            return max(kinds, key=lambda kind: sum(key in kind.model_fields for key in table.entries))
+        name, by_tag = told
+        entry = table.entries.get(name)
+        if entry is None:
+            if self.whole:
+                self.fault(at, _join(path, name), f"missing (allowed: {', '.join(map(str, by_tag))})")
+            return BROKEN
+        tag = plain(entry.node)
+        if not isinstance(tag, str) or tag not in by_tag:
+            self.fault(entry.node.mark, _join(path, name), not_among(tag, by_tag))
+            return BROKEN
+        return by_tag[tag]
+
+    def _tell(
+        self, found: Any, kind: type[Section], table: Table, path: str, at: Mark, broken: set[str], sound: bool
+    ) -> None:
+        """Record one finding of pydantic, in plain words and at its place."""
+        location = found["loc"]
+        raised = found.get("ctx", {}).get("error")
+        if not location:
+            if sound and self.whole:
+                inside = raised.path.split(".") if isinstance(raised, Misfit) else []
+                _, mark, _ = _descend(table, inside, at)
+                self.fault(mark, ".".join(filter(None, (path, *inside))), _sentence(found, raised))
+            return
+        name = str(location[0])
+        if name in broken:
+            return
+        options = of_field(kind.model_fields[name])
+        entry = table.entries.get(name)
+        if entry is None:
+            if found["type"] == "missing" and self.whole:
+                self.fault(at, _join(path, name), f"missing; expected {expected(options)}")
+            elif found["type"] != "missing":
+                self.fault(at, _join(path, name), _sentence(found, raised))
+            return
+        node, mark, steps = _descend(entry.node, location[1:], entry.node.mark)
+        whole_path = ".".join((_join(path, name), *steps))
+        if raised is not None:
+            self.fault(mark, whole_path, _sentence(found, raised))
+            return
+        for step in steps:
+            options = items(options, int(step)) if step.isdecimal() and items(options, int(step)) else entries(options)
+        value = plain(node)
+        if isinstance(value, float) and found["type"] == "finite_number":
+            self.fault(mark, whole_path, f"expected a finite number, got {show(value)}")
+        else:
+            self.fault(mark, whole_path, mismatch(options, value))
+
+
+def not_among(value: Any, allowed: Collection[str]) -> str:
+    """The sentence for a name that is none of the allowed ones."""
+    names = ", ".join(allowed)
+    if not isinstance(value, str):
+        return f"expected a name, got {show(value)} (allowed: {names})"
+    near = nearest(value, allowed)
+    hint = f"; did you mean '{near}'?" if near else ""
+    return f"{value!r} is not allowed{hint} (allowed: {names})"
+
+
+def _sentence(found: Any, raised: Any) -> str:
+    return " ".join(str(raised if raised is not None else found["msg"]).split())
+
+
+def _join(path: str, key: str) -> str:
+    return f"{path}.{key}" if path else key
+
+
+def _descend(node: Node, location: Sequence[Any], mark: Mark) -> tuple[Node, Mark, list[str]]:
+    """Follow a location as far as the tree goes; union tags and the like are passed over."""
+    steps: list[str] = []
+    for part in location:
+        if isinstance(node, Table) and str(part) in node.entries:
+            node = node.entries[str(part)].node
+        elif isinstance(node, Array) and str(part).isdecimal() and int(part) < len(node.items):
+            node = node.items[int(part)]
+        else:
+            continue
+        steps.append(str(part))
+        mark = node.mark
+    return node, mark, steps
