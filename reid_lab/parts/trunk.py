@@ -1,0 +1,160 @@
+"""Transformer blocks: pre-norm (CLIP, ViT), post-norm (BERT) and cross-attention.
+
+Everything runs on `F.scaled_dot_product_attention` with one fused projection for q, k and v. Tensors
+are (n, L, D): n items, L tokens, D channels.
+
+`linear` is the factory of every projection, `(in, out) -> module`: an adapter is another factory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+LinearFactory = Callable[[int, int], nn.Module]
+Activation = Literal["gelu", "quick_gelu"]
+
+
+@dataclass(frozen=True)
+class TransformerConfig:
+    """Sizes of one transformer: `mlp` is the hidden width, `eps` that of every LayerNorm."""
+
+    width: int
+    layers: int
+    heads: int
+    mlp: int
+    activation: Activation = "gelu"
+    eps: float = 1e-5
+
+
+def quick_gelu(x: Tensor) -> Tensor:
+    """x · sigmoid(1.702 x), the activation that OpenAI's CLIP was trained with."""
+    return x * torch.sigmoid(1.702 * x)
+
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"gelu": F.gelu, "quick_gelu": quick_gelu}
+"""Exact GELU, not its tanh form: it is the faster one on a CPU."""
+
+
+def split_heads(x: Tensor, heads: int) -> Tensor:
+    """(n, L, D) -> (n, heads, L, D / heads)."""
+    n, length, width = x.shape
+    return x.reshape(n, length, heads, width // heads).transpose(1, 2)
+
+
+def join_heads(x: Tensor) -> Tensor:
+    """(n, heads, L, d) -> (n, L, heads · d)."""
+    n, heads, length, depth = x.shape
+    return x.transpose(1, 2).reshape(n, length, heads * depth)
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention (Vaswani et al., 2017, section 3.2)."""
+
+    def __init__(self, width: int, heads: int, *, causal: bool = False, linear: LinearFactory = nn.Linear) -> None:
+        super().__init__()
+        if width % heads:
+            raise ValueError(f"width {width} is not a multiple of {heads} heads")
+        self.heads = heads
+        self.causal = causal
+        self.qkv = linear(width, 3 * width)
+        self.out = linear(width, width)
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """`x` (n, L, D) -> (n, L, D); `mask` (n, L) bool is True where a key may be attended to."""
+        n, length, width = x.shape
+        q, k, v = self.qkv(x).view(n, length, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4).unbind(0)
+        keys = None if mask is None else mask[:, None, None, :]
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=keys, is_causal=self.causal)
+        return self.out(join_heads(y))  # type: ignore[no-any-return]
+
+
+class CrossAttention(nn.Module):
+    """Multi-head attention from one sequence to another; q, k and v share one packed projection."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        if width % heads:
+            raise ValueError(f"width {width} is not a multiple of {heads} heads")
+        self.heads = heads
+        self.qkv = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
+
+    def forward(self, x: Tensor, memory: Tensor) -> Tensor:
+        """Queries `x` (n, L, D), keys and values `memory` (n, M, D) -> (n, L, D)."""
+        width = x.shape[-1]
+        q = F.linear(x, self.qkv.weight[:width], self.qkv.bias[:width])
+        k, v = F.linear(memory, self.qkv.weight[width:], self.qkv.bias[width:]).chunk(2, dim=-1)
+        q, k, v = (split_heads(t, self.heads) for t in (q, k, v))
+        return self.out(join_heads(F.scaled_dot_product_attention(q, k, v)))  # type: ignore[no-any-return]
+
+
+class Mlp(nn.Module):
+    """Two projections with an activation between them."""
+
+    def __init__(self, width: int, hidden: int, activation: Activation, *, linear: LinearFactory = nn.Linear) -> None:
+        super().__init__()
+        self.fc1 = linear(width, hidden)
+        self.fc2 = linear(hidden, width)
+        self.activation = ACTIVATIONS[activation]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, L, D) -> (n, L, D)."""
+        return self.fc2(self.activation(self.fc1(x)))  # type: ignore[no-any-return]
+
+
+class PreNormBlock(nn.Module):
+    """x + attention(norm(x)), then x + mlp(norm(x)): CLIP and ViT."""
+
+    def __init__(self, config: TransformerConfig, *, causal: bool = False, linear: LinearFactory = nn.Linear) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(config.width, eps=config.eps)
+        self.attention = Attention(config.width, config.heads, causal=causal, linear=linear)
+        self.norm2 = nn.LayerNorm(config.width, eps=config.eps)
+        self.mlp = Mlp(config.width, config.mlp, config.activation, linear=linear)
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """(n, L, D) -> (n, L, D); `mask` as in `Attention`."""
+        x = x + self.attention(self.norm1(x), mask)
+        return x + self.mlp(self.norm2(x))  # type: ignore[no-any-return]
+
+
+class PostNormBlock(nn.Module):
+    """norm(x + attention(x)), then norm(x + mlp(x)): BERT."""
+
+    def __init__(self, config: TransformerConfig, *, causal: bool = False, linear: LinearFactory = nn.Linear) -> None:
+        super().__init__()
+        self.attention = Attention(config.width, config.heads, causal=causal, linear=linear)
+        self.norm1 = nn.LayerNorm(config.width, eps=config.eps)
+        self.mlp = Mlp(config.width, config.mlp, config.activation, linear=linear)
+        self.norm2 = nn.LayerNorm(config.width, eps=config.eps)
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """(n, L, D) -> (n, L, D); `mask` as in `Attention`."""
+        x = self.norm1(x + self.attention(x, mask))
+        return self.norm2(x + self.mlp(x))  # type: ignore[no-any-return]
+
+
+class Blocks(nn.ModuleList):
+    """A stack of equal blocks."""
+
+    def __init__(
+        self,
+        config: TransformerConfig,
+        *,
+        block: type[PreNormBlock] | type[PostNormBlock] = PreNormBlock,
+        causal: bool = False,
+        linear: LinearFactory = nn.Linear,
+    ) -> None:
+        super().__init__(block(config, causal=causal, linear=linear) for _ in range(config.layers))
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """(n, L, D) -> (n, L, D); `mask` as in `Attention`."""
+        for block in self:
+            x = block(x, mask)
+        return x
