@@ -1,1 +1,8 @@
 """The embedded benchmark: procedurally drawn pedestrians in six modalities."""
+
+from reid_lab.data.synthetic.captions import vocabulary
+from reid_lab.data.synthetic.dataset import Synthetic, open_synthetic
+from reid_lab.data.synthetic.spec import GENERATOR_VERSION, PRESETS, SyntheticSpec
+from reid_lab.data.synthetic.traits import ATTRIBUTES
+
+__all__ = ["ATTRIBUTES", "GENERATOR_VERSION", "PRESETS", "Synthetic", "SyntheticSpec", "open_synthetic", "vocabulary"]
