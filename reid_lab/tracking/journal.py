@@ -38,6 +38,7 @@ SERIES = frozenset(("loss", "weight", "lr", "schedule", "diag", "val", "test", "
 RESULTS = SERIES | {"param", "input", "select", "checkpoint", "final"}
 MEASUREMENTS = frozenset(("timing", "system"))
 EVENTS = frozenset(("start", "stop", "artifact", "note"))
+NUMBERS = SERIES | MEASUREMENTS
 KINDS = RESULTS | MEASUREMENTS | EVENTS
 
 Status = Literal["finished", "failed", "interrupted"]
@@ -192,11 +193,14 @@ class Journal:
     def record(self, kind: str, name: str, step: int, value: Any) -> None:
         """Append one record; a result whose key is held is compared instead.
 
-        Raises `RunError` when it differs and the journal is strict; ValueError on an unknown kind.
+        Raises `RunError` when it differs and the journal is strict; ValueError on an unknown kind,
+        TypeError on a value that is not plain, or not a number where one is needed.
         """
         if kind not in KINDS:
             raise ValueError(unknown("kind of record", kind, KINDS))
         plain = _plain(value)
+        if kind in NUMBERS and not isinstance(_restored(plain), (int, float)):
+            raise TypeError(f"the value of {kind} '{name}' must be a number, not {type(value).__name__}")
         with self._lock:
             offset = self._held.get((kind, name), {}).get(step) if kind not in EVENTS else None
             if offset is None:

@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 import socket
+import time
 import weakref
 from pathlib import Path
 
@@ -30,6 +31,11 @@ class FileLock:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._fd: int | None = None
+
+    @property
+    def held(self) -> bool:
+        """Whether this object holds the lock."""
+        return self._fd is not None
 
     def acquire(self, *, wait: bool = False) -> bool:
         """Take the lock; False when another holder has it and `wait` is off."""
@@ -87,8 +93,11 @@ class RunLock:
 
     def __init__(self, run_dir: Path) -> None:
         self._lock = FileLock(run_dir / "lock")
-        if not self._lock.acquire():
-            raise RunError(Fault(f"the run is in use by {self._lock.holder()}; wait for it or stop it", str(run_dir)))
+        for _ in range(5):  # `in_use` holds it for a moment
+            if self._lock.acquire():
+                return
+            time.sleep(0.05)
+        raise RunError(Fault(f"the run is in use by {self._lock.holder()}; wait for it or stop it", str(run_dir)))
 
     def release(self) -> None:
         """Let others work on the run."""

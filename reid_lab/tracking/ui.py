@@ -1,0 +1,260 @@
+"""mlflow's own pages over the mirrored runs: a server on loopback, deep links, saved views.
+
+A first visit of a page without `workflowType=machine_learning` hides the runs, so every link has it.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hashlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+import urllib.request
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import yaml
+
+from reid_lab.errors import Fault, UserError, unknown
+from reid_lab.tracking.mirror import Progress, journals
+from reid_lab.tracking.mlflow_store import ENVIRONMENT, Location, Store, server_command
+
+PORT = 5000
+WORKSPACE = "experiments.yaml"
+_TYPE = "workflowType=machine_learning"
+
+
+def experiment_link(base: str, experiment_id: str, view: str | None = None) -> str:
+    """The table of an experiment's runs, in a saved view if one is named."""
+    saved = f"&viewStateShareKey={_share_key(view)}" if view else ""
+    return f"{base}/#/experiments/{quote(experiment_id, safe='')}/runs?{_TYPE}{saved}"
+
+
+def link(base: str, at: Location) -> str:
+    """The page of one run."""
+    return f"{base}/#/experiments/{quote(at.experiment, safe='')}/runs/{quote(at.run, safe='')}?{_TYPE}"
+
+
+def compare_link(base: str, at: Sequence[Location]) -> str:
+    """The charts of the chosen runs side by side, also across experiments."""
+    runs = ",".join(f"'{a.run}'" for a in at)
+    charts = f"{_TYPE}&compareRunsMode=CHART&searchFilter={quote(f'attributes.run_id IN ({runs})', safe='')}"
+    experiments = sorted({a.experiment for a in at})
+    if len(experiments) == 1:
+        return f"{base}/#/experiments/{quote(experiments[0], safe='')}/runs?{charts}"
+    listed = quote(json.dumps(experiments, separators=(",", ":")), safe="")
+    return f"{base}/#/compare-experiments/s?experiments={listed}&{charts}"
+
+
+def base_url(store: Store, port: int = PORT) -> str:
+    """Where the pages of a store are: the server itself, or the one that `open_ui` starts on loopback."""
+    return store.shown_uri if store.is_server else f"http://127.0.0.1:{port}"
+
+
+def run_link(runs: Path, run_id: str, uri: str | None = None, port: int = PORT) -> str | None:
+    """The page of one run, without asking mlflow; None while the run is not mirrored."""
+    store = Store.of(runs, uri)
+    at = Progress(runs / run_id, store).at
+    return link(base_url(store, port), at) if at else None
+
+
+class Server:
+    """An mlflow server over a local store, on loopback, as a context: `with Server(store) as base: …`.
+
+    Entering waits until it answers; leaving stops it. Its output goes to `mlflow-server.log` beside
+    the artifacts. Raises `UserError` when the port is taken or the server does not start.
+    """
+
+    def __init__(self, store: Store, port: int = PORT, *, patience: float = 90.0) -> None:
+        self.store, self.port, self.patience = store, port, patience
+        self.log = store.artifacts.parent / "mlflow-server.log"
+
+    def __enter__(self) -> str:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", self.port))
+            except OSError as error:
+                raise UserError(f"port {self.port} is in use; give another one with --port") from error
+        self.store.client()  # creates the tables under our lock
+        hosts = [f"{name}:{self.port}" for name in ("localhost", "127.0.0.1")]
+        environment = {**ENVIRONMENT, **os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                server_command(self.store, "127.0.0.1", self.port, hosts),
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # Ctrl-C reaches us alone, and we end its workers with it
+            )
+        try:
+            self._wait()
+        except BaseException:
+            self.stop()
+            raise
+        return f"http://127.0.0.1:{self.port}"
+
+    def _wait(self) -> None:
+        deadline = time.monotonic() + self.patience
+        while time.monotonic() < deadline:
+            if self.process.poll() is not None:
+                break
+            with (
+                contextlib.suppress(OSError),
+                urllib.request.urlopen(f"http://127.0.0.1:{self.port}/health", timeout=5),
+            ):
+                return
+            time.sleep(0.2)
+        raise UserError(Fault("the mlflow server does not answer; its output is in this file", str(self.log)))
+
+    def stop(self) -> None:
+        """End the server and its workers."""
+        for sign in (signal.SIGTERM, signal.SIGKILL):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.process.pid, sign)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(10)
+                if sign == signal.SIGKILL:
+                    return
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+
+def open_ui(
+    runs: Path,
+    echo: Callable[[str], None],
+    *,
+    port: int = PORT,
+    run_ids: Sequence[str] = (),
+    experiment: str | None = None,
+    uri: str | None = None,
+) -> None:
+    """Show the mirrored runs in mlflow: print the link of the chosen runs or experiment, serve until Ctrl-C.
+
+    A store that is a server itself is not served again: its link is printed. Raises `UserError` on
+    an unknown run or experiment, a run that is not mirrored yet, or a taken port.
+    """
+    store = Store.of(runs, uri)
+    chosen = _chosen(runs, store, run_ids)
+    apply_workspace(store, runs / WORKSPACE)
+    page = _page(store, base_url(store, port), chosen, experiment)
+    if store.is_server:
+        echo(page)
+        return
+    server = Server(store, port)
+    with server:
+        echo(page)
+        echo("Ctrl-C stops the server")
+        with contextlib.suppress(KeyboardInterrupt):
+            server.process.wait()
+
+
+def _chosen(runs: Path, store: Store, run_ids: Sequence[str]) -> list[Location]:
+    found = {folder.name: Progress(folder, store).at for folder in journals(runs, list(run_ids))}
+    waiting = [name for name, at in found.items() if at is None]
+    if waiting:
+        raise UserError(*(f"run {name} is not in mlflow yet; `reid-lab sync` sends it" for name in waiting))
+    return [at for at in found.values() if at]
+
+
+def _page(store: Store, base: str, chosen: list[Location], experiment: str | None) -> str:
+    if len(chosen) == 1:
+        return link(base, chosen[0])
+    if chosen:
+        return compare_link(base, chosen)
+    known = store.experiments()
+    if experiment is not None:
+        if experiment not in known:
+            raise UserError(unknown("experiment", experiment, known))
+        return experiment_link(base, known[experiment])
+    return f"{base}/#/experiments?{_TYPE}"
+
+
+def _share_key(view: str) -> str:
+    return hashlib.sha256(view.encode()).hexdigest()
+
+
+def saved_view(columns: Iterable[str], order: str, ascending: bool, search: str) -> dict[str, Any]:
+    """The state of mlflow's table of runs. Internal to mlflow 3.17: a later one may ignore it."""
+    return {
+        "searchFilter": search,
+        "orderByKey": order,
+        "orderByAsc": ascending,
+        "selectedColumns": list(columns),
+        "runsHiddenMode": "SHOW_ALL",
+        "hideEmptyCharts": True,
+    }
+
+
+def apply_workspace(store: Store, file: Path) -> list[str]:
+    """Create the experiments of an `experiments.yaml` with their descriptions and saved views; their names.
+
+    Nothing happens without the file. Raises `UserError` on a malformed one.
+    """
+    if not file.is_file():
+        return []
+    experiments = _workspace(file)
+    for name, entry in experiments.items():
+        tags = {"mlflow.note.content": str(entry.get("description", ""))}
+        for view, fields in entry.get("views", {}).items():
+            tags[f"mlflow.sharedViewState.{_share_key(view)}"] = _packed(view, fields)
+        store.experiment(name, tags)
+    return list(experiments)
+
+
+def _packed(name: str, fields: Mapping[str, Any]) -> str:
+    state = saved_view(
+        fields.get("columns", ()),
+        fields.get("order", "attributes.start_time"),
+        bool(fields.get("ascending", False)),
+        fields.get("search", ""),
+    )
+    packed = base64.b64encode(zlib.compress(json.dumps(state, separators=(",", ":")).encode(), 9)).decode()
+    return json.dumps({"name": name, "createdAt": 0, "updatedAt": 0, "state": f"deflate;{packed}"})
+
+
+def _workspace(file: Path) -> dict[str, dict[str, Any]]:
+    """The file's content: experiment -> description and views, checked."""
+    try:
+        content = yaml.safe_load(file.read_text())
+    except yaml.YAMLError as error:
+        raise UserError(Fault(" ".join(str(error).split()), str(file))) from error
+    faults = list(_faults(content))
+    if faults:
+        raise UserError(*(Fault(what, str(file)) for what in faults))
+    return dict(content)
+
+
+def _faults(content: Any) -> Iterator[str]:
+    shape = {"description": str, "views": dict}
+    view_shape = {"columns": list, "order": str, "ascending": bool, "search": str}
+    if not isinstance(content, dict):
+        yield "must map the names of experiments to their description and views"
+        return
+    for name, entry in content.items():
+        yield from _misfits(str(name), entry, shape)
+        views = entry.get("views") if isinstance(entry, dict) else None
+        for view, fields in views.items() if isinstance(views, dict) else ():
+            yield from _misfits(f"{name}.views.{view}", fields, view_shape)
+
+
+def _misfits(where: str, entry: Any, shape: Mapping[str, type]) -> Iterator[str]:
+    if not isinstance(entry, dict):
+        yield f"{where}: must be a mapping"
+        return
+    for field, value in entry.items():
+        if field not in shape:
+            yield f"{where}: {unknown('field', str(field), shape)}"
+        elif not isinstance(value, shape[field]):
+            yield f"{where}.{field}: must be a {shape[field].__name__}"
