@@ -92,10 +92,11 @@ class Builder:
 
     def unknown_key(self, entry: Entry, key: str, path: str, allowed: Mapping[str, FieldInfo]) -> None:
         """Record a key that the section does not have."""
-        near = nearest(key, allowed)
+        names = [*allowed] if "." in path else [*allowed, "extends"]
+        near = nearest(key, names)
         hint = f"; did you mean '{near}'?" if near else ""
         merge = "; YAML 1.2 has no merge keys, use extends" if key == "<<" else ""
-        self.fault(entry.key, path, f"no such key{hint}{merge} (allowed: {', '.join(allowed)})")
+        self.fault(entry.key, path, f"no such key{hint}{merge} (allowed: {', '.join(names)})")
 
     def value(self, options: Sequence[Alternative], node: Node, path: str, at: Mark) -> Any:
         """The value of a node: sections and lists are built, scalars passed on as they are."""
@@ -140,9 +141,7 @@ class Builder:
         raised = found.get("ctx", {}).get("error")
         if not location:
             if sound and self.whole:
-                inside = raised.path.split(".") if isinstance(raised, Misfit) else []
-                _, mark, _ = _descend(table, inside, at)
-                self.fault(mark, ".".join(filter(None, (path, *inside))), _sentence(found, raised))
+                self._misfit(found, raised, table, path, at)
             return
         name = str(location[0])
         if name in broken:
@@ -163,10 +162,20 @@ class Builder:
         for step in steps:
             options = items(options, int(step)) if step.isdecimal() and items(options, int(step)) else entries(options)
         value = plain(node)
-        if isinstance(value, float) and found["type"] == "finite_number":
-            self.fault(mark, whole_path, f"expected a finite number, got {show(value)}")
-        else:
-            self.fault(mark, whole_path, mismatch(options, value))
+        finite = found["type"] == "finite_number"
+        what = f"expected a finite number, got {show(value)}" if finite else mismatch(options, value)
+        self.fault(mark, whole_path, what)
+
+    def _misfit(self, found: Any, raised: Any, table: Table, path: str, at: Mark) -> None:
+        """Record that fields of a section do not fit each other."""
+        if not isinstance(raised, Misfit):
+            self.fault(at, path, _sentence(found, raised))
+            return
+        inside = raised.path.split(".")
+        _, mark, steps = _descend(table, inside, at)
+        if len(steps) < len(inside):
+            _, mark, _ = _descend(table, raised.because.split("."), at)
+        self.fault(mark, _join(path, raised.path), _sentence(found, raised))
 
 
 def not_among(value: Any, allowed: Collection[str]) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from reid_lab.errors import Fault
+from reid_lab.errors import Fault, nearest
 from reid_lab.spec.section import Section
 from reid_lab.spec.shape import Alternative, discriminator, entries, items, of_field, sections
 from reid_lab.spec.tree import Array, Entry, Mark, Node, Scalar, Table, Unreadable, parse, plain, read
@@ -51,9 +51,7 @@ def _file(path: Path, source: str, asked: Mark | None, above: tuple[Path, ...], 
     try:
         tree, faults = parse(read(path, source), source)
     except Unreadable as error:
-        missing = asked is not None and error.fault.where == source
-        fault = Fault(f"extends: {source}: {error.fault.what}", str(asked)) if missing else error.fault
-        layers.lose(fault)
+        layers.lose(_unread(error.fault, path, source, asked, above))
         return
     layers.faults += faults
     if not isinstance(tree, Table):
@@ -67,6 +65,16 @@ def _file(path: Path, source: str, asked: Mark | None, above: tuple[Path, ...], 
         base = Path(os.path.normpath(path.parent / str(name.value)))
         _file(base, str(base), name.mark, (*above, real), layers)
     layers.tables.append(Table(table, tree.mark))
+
+
+def _unread(fault: Fault, path: Path, source: str, asked: Mark | None, above: tuple[Path, ...]) -> Fault:
+    """The fault at the `extends` that asked for a file that is not there; a missing file's nearest neighbour named."""
+    if fault.where != source:
+        return fault
+    others = (p.name for p in path.parent.glob("*.y*ml") if p.resolve() not in above)
+    near = None if path.exists() else nearest(path.name, others)
+    what = f"{fault.what}; did you mean '{path.with_name(near)}'?" if near else fault.what
+    return Fault(f"extends: {source}: {what}", str(asked)) if asked else Fault(what, source)
 
 
 def _names(entry: Entry | None, layers: Layers) -> list[Scalar]:
@@ -87,6 +95,9 @@ def _override(text: str, layers: Layers) -> None:
     key, equals, value = text.partition("=")
     if not equals or not _KEY.fullmatch(key):
         layers.faults.append(Fault("expected KEY=VALUE, such as train.batch.size=64", source))
+        return
+    if key.split(".")[0] == "extends":
+        layers.faults.append(Fault("extends stands in files only", source))
         return
     try:
         node, faults = parse(value, source, shift=len(key) + 1)

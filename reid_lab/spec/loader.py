@@ -62,7 +62,8 @@ def load(path: str | Path, sets: Sequence[str] = (), *, registries: Registries) 
     }
     spec = builder.section(RunSpec, tree, "", top, parts)
     _protocol(tree, registries, builder)
-    faults = [*layers.faults, *_in_order(builder, layers)]
+    told = {fault.where for fault in layers.faults}
+    faults = [*layers.faults, *(fault for fault in _in_order(builder, layers) if fault.where not in told)]
     if faults or not isinstance(spec, RunSpec):
         raise SpecError(*dict.fromkeys(faults))
     return Loaded(spec, _origins(spec, tree), path)

@@ -191,7 +191,8 @@ class RunSpec(Section):
     @model_validator(mode="after")
     def _selectable(self) -> RunSpec:
         if self.data.val == "none" and self.eval.select_on == "val":
-            raise Misfit("eval.select_on", "'val' needs a validation split, but data.val is none (allowed: last, test)")
+            what = "'val' needs a validation split, but data.val is none (allowed: last, test)"
+            raise Misfit("eval.select_on", what, because="data.val")
         return self
 
     @model_validator(mode="after")

@@ -28,11 +28,18 @@ class Section(BaseModel):
 
 
 class Misfit(ValueError):
-    """Raised by a section's validator when fields do not fit each other; `path` is the one to change."""
+    """Raised by a section's validator when fields do not fit each other.
 
-    def __init__(self, path: str, what: str) -> None:
+    Args:
+        path: the field to change, relative to the section.
+        what: one sentence.
+        because: a field that is pointed at when `path` is not written in the file.
+    """
+
+    def __init__(self, path: str, what: str, because: str | None = None) -> None:
         super().__init__(what)
         self.path = path
+        self.because = because or path
 
 
 @dataclass(frozen=True)

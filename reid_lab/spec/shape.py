@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import types
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -103,7 +104,9 @@ def show(value: Any) -> str:
     if isinstance(value, dict):
         return "a mapping"
     if isinstance(value, tuple | list):
-        return f"a list of {len(value)}"
+        return f"a list of {len(value)}" if value else "an empty list"
+    if isinstance(value, float) and not math.isfinite(value):
+        return {"inf": ".inf", "-inf": "-.inf"}.get(str(value), ".nan")
     return repr(value)
 
 
@@ -157,10 +160,10 @@ def _list(option: Alternative) -> str:
     args = get_args(option.type)
     if len(args) == 2 and args[1] is Ellipsis:
         low = next((c.min_length for c in option.constraints if isinstance(c, MinLen | Len)), 0)
-        least = f" at least {low}" if low else ""
-        return f"a list of{least} ({' or '.join(_each(alternatives(args[0]), quote=True))})"
-    kinds = list(dict.fromkeys(" or ".join(_each(alternatives(a), quote=True)) for a in args))
-    return f"a list of {len(args)} ({', '.join(kinds)})"
+        least = f" of at least {low}" if low else ""
+        return f"a list{least} (each {expected(alternatives(args[0]))})"
+    kinds = list(dict.fromkeys(expected(alternatives(a)) for a in args))
+    return f"a list of {len(args)}" + (f" (each {kinds[0]})" if len(kinds) == 1 else f" ({', '.join(kinds)})")
 
 
 def _range(constraints: Sequence[Any]) -> str:

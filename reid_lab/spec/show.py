@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from reid_lab.spec.loader import Loaded
-from reid_lab.spec.tree import resolve
+from reid_lab.spec.words import resolve
 
 _WORD = re.compile(r"[A-Za-z_./][\w./+-]*( [\w./+-]+)*")
 
@@ -21,8 +21,14 @@ def scalar(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, str):
         bare = _WORD.fullmatch(value) and isinstance(resolve(value), str)
-        return value if bare else json.dumps(value, ensure_ascii=False)
+        return value if bare else _quoted(value)
     return repr(value)
+
+
+def _quoted(text: str) -> str:
+    """In double quotes; what JSON leaves bare but YAML may not hold is written as a code point."""
+    quoted = json.dumps(text, ensure_ascii=False)
+    return "".join(c if c.isprintable() else f"\\U{ord(c):08x}" for c in quoted)
 
 
 def resolved_yaml(loaded: Loaded) -> str:

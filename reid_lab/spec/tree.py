@@ -8,8 +8,6 @@ of text, more than `MAX_NODES` values once aliases are followed, and more than `
 
 from __future__ import annotations
 
-import math
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ from typing import Any
 import yaml
 
 from reid_lab.errors import Fault
+from reid_lab.spec.words import resolve
 
 MAX_BYTES = 1 << 20
 MAX_NODES = 20_000
@@ -153,38 +152,15 @@ def _explain(error: yaml.MarkedYAMLError, text: str) -> str:
         return "a ':' is not expected here; is the indentation wrong, or does a text need quotes?"
     if "expected key" in problem:
         return "a key is expected here; is the indentation wrong?"
+    start = error.context_mark
+    begun = f", begun at line {start.line + 1}" if start and place and start.line < place.line else ""
     if "unexpected end of stream" in problem:
-        return "the text ends inside quotes"
-    context = f" ({error.context})" if error.context else ""
+        return f"the text ends inside quotes{begun}"
+    context = f" ({error.context}{begun})" if error.context else ""
     return f"{problem}{context}"
 
 
-_INT = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
-_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
-_WORDS: dict[str, bool | float | None] = (
-    dict.fromkeys(("", "~", "null", "Null", "NULL"))
-    | dict.fromkeys(("true", "True", "TRUE"), True)
-    | dict.fromkeys(("false", "False", "FALSE"), False)
-    | {
-        f"{sign}{inf}": (-math.inf if sign == "-" else math.inf)
-        for sign in ("", "+", "-")
-        for inf in (".inf", ".Inf", ".INF")
-    }
-    | dict.fromkeys((".nan", ".NaN", ".NAN"), math.nan)
-)
 _TAG = "tag:yaml.org,2002:"
-_MAX_DIGITS = 400
-
-
-def resolve(text: str) -> bool | int | float | str | None:
-    """What a plain (unquoted) word means in YAML 1.2's core schema (section 10.3.2)."""
-    if text in _WORDS:
-        return _WORDS[text]
-    if len(text) <= _MAX_DIGITS and _INT.fullmatch(text):
-        return int(text, 0) if text[:2] in ("0o", "0x") else int(text)
-    if _FLOAT.fullmatch(text):
-        return float(text)
-    return text
 
 
 class _Composer:
