@@ -1,1 +1,59 @@
-"""The registry of architectures: a name and the class that is built for it."""
+"""The registry of architectures: a name, where it is published, and the class that is built for it.
+
+An entry is one line; contract tests then find the architecture by themselves. Modules are imported
+when an entry is opened, so that listing names costs nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, cast
+
+if TYPE_CHECKING:
+    from reid_lab.contracts import Architecture, Facts
+    from reid_lab.spec.run import ModelSpec
+
+    Build = Callable[["ModelSpec", "Facts", int], Architecture]
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """An architecture with its module imported: `build(spec, facts, seed)` gives the model.
+
+    `result_version` is raised by hand when the same run gives other bits; it is part of a run's identity.
+    """
+
+    spec: type[ModelSpec]
+    build: Build
+    result_version: int
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Where an architecture is published and implemented; `module` and `kind` name its class, `docs` its page."""
+
+    title: str
+    paper: str
+    code: str
+    module: str
+    kind: str
+    docs: str
+
+    def load(self) -> Loaded:
+        """Imports the module."""
+        module = import_module(self.module)
+        return Loaded(module.Spec, cast("Build", getattr(module, self.kind)), module.RESULT_VERSION)
+
+
+ARCHITECTURES: dict[str, Entry] = {
+    "irra": Entry(
+        title="Implicit relation reasoning and aligning, text to image",
+        paper="Jiang and Ye, CVPR 2023, arXiv:2303.12501",
+        code="https://github.com/anosorae/IRRA (cfc2378)",
+        module="reid_lab.architectures.irra",
+        kind="Irra",
+        docs="docs/architectures/irra.md",
+    ),
+}

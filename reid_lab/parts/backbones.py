@@ -10,6 +10,7 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -184,6 +185,16 @@ class FolderTokenizer:
     def __getstate__(self) -> dict[str, Any]:
         """Without the open backend, so that worker processes open their own."""
         return {**self.__dict__, "_backend": None}
+
+
+def closed_tokenizer(files: Mapping[str, str]) -> FolderTokenizer:
+    """The tokenizer of files that lie in no folder yet (`vocabulary.clip_tokenizer_files`, …)."""
+    with TemporaryDirectory() as name:
+        for file, text in files.items():
+            (Path(name) / file).write_text(text, encoding="utf-8")
+        tokenizer = FolderTokenizer(Path(name))
+        tokenizer([""], 2)  # reads the files while they are there
+    return tokenizer
 
 
 def _vocabulary(folder: Path) -> dict[str, int]:

@@ -16,6 +16,10 @@ from torch import Tensor, nn
 from reid_lab.parts.tokenizers import PatchEmbedding
 from reid_lab.parts.trunk import Blocks, PostNormBlock, TransformerConfig
 
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+"""The image normalisation of every published CLIP (red, green, blue; pixels in 0..1)."""
+
 
 @dataclass(frozen=True)
 class VisionConfig:
@@ -150,7 +154,7 @@ def end_of_text(tokens: Tensor, ids: Tensor) -> Tensor:
 
 def initialise_blocks(blocks: Blocks, config: TransformerConfig) -> None:
     """OpenAI's scaled normal initialisation of pre-norm blocks; biases zero."""
-    narrow, deep = float(config.width**-0.5), float((2 * config.layers) ** -0.5)
+    narrow, deep = float(config.width**-0.5), float((2 * max(config.layers, 1)) ** -0.5)
     deviations = {"qkv": narrow, "out": narrow * deep, "fc1": float((2 * config.width) ** -0.5), "fc2": narrow * deep}
     for name, layer in blocks.named_modules():
         kind = name.rpartition(".")[2]
