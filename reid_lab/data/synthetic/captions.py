@@ -22,9 +22,9 @@ from reid_lab.seeding import rng
 _COLOUR_WORDS: Mapping[str, tuple[str, ...]] = {
     "black": ("black", "black", "jet black"), "white": ("white",), "grey": ("grey", "gray"),
     "navy": ("navy", "dark blue", "navy blue"), "blue": ("blue", "bright blue"), "red": ("red", "bright red"),
-    "brown": ("brown", "chestnut"), "green": ("green", "emerald"), "beige": ("beige", "cream", "tan"), "pink": ("pink", "rose"),
-    "yellow": ("yellow", "lemon"), "maroon": ("maroon", "burgundy", "dark red"), "orange": ("orange",),
-    "purple": ("purple", "violet"), "olive": ("olive", "khaki"),
+    "brown": ("brown", "chestnut"), "green": ("green", "emerald"), "beige": ("beige", "cream", "tan"),
+    "pink": ("pink", "rose"), "yellow": ("yellow", "lemon"), "maroon": ("maroon", "burgundy", "dark red"),
+    "orange": ("orange",), "purple": ("purple", "violet"), "olive": ("olive", "khaki"),
 }  # fmt: skip
 _GENDER = {"man": ("man", "male", "guy", "gentleman"), "woman": ("woman", "female", "lady")}
 _PRONOUN = {"man": "he", "woman": "she"}
@@ -39,8 +39,9 @@ _SKIN = {
     "dark": ("dark",),
 }
 _HAIR = {
-    "bald": ("a bald head", "a shaved head"), "cropped": ("cropped {} hair", "buzzed {} hair"), "short": ("short {} hair",),
-    "bob": ("{} hair to the shoulders", "a {} bob"), "long": ("long {} hair", "long flowing {} hair"),
+    "bald": ("a bald head", "a shaved head"), "cropped": ("cropped {} hair", "buzzed {} hair"),
+    "short": ("short {} hair",), "bob": ("{} hair to the shoulders", "a {} bob"),
+    "long": ("long {} hair", "long flowing {} hair"),
     "ponytail": ("a {} ponytail", "{} hair tied in a ponytail"), "bun": ("a {} bun", "{} hair in a bun"),
     "curly": ("curly {} hair", "a {} afro"),
 }  # fmt: skip
@@ -55,8 +56,8 @@ _GLASSES = {"glasses": ("glasses", "spectacles"), "sunglasses": ("sunglasses", "
 _BEARD = ("a beard", "facial hair")
 _UPPER = {
     "tshirt": ("tee", "tee shirt"), "shirt": ("shirt", "button up shirt"), "sweater": ("sweater", "pullover", "jumper"),
-    "hoodie": ("hoodie", "hooded sweatshirt"), "jacket": ("jacket", "open jacket"), "coat": ("coat", "overcoat", "long coat"),
-    "dress": ("dress", "frock"),
+    "hoodie": ("hoodie", "hooded sweatshirt"), "jacket": ("jacket", "open jacket"),
+    "coat": ("coat", "overcoat", "long coat"), "dress": ("dress", "frock"),
 }  # fmt: skip
 _PATTERN = {
     "striped": ("{} and {} striped", "{} {} striped"), "checked": ("{} and {} checked", "{} and {} plaid"),

@@ -391,7 +391,7 @@ class Figure:
 
     def _face(self) -> None:
         a, u, z = self.a, self.unit, self.head_x
-        eye_y, spread = self.head_y + 0.002, 0.02
+        eye_y = self.head_y + 0.002
         for side in (-1, 1):
             turn = 0.45 * side
             depth = math.cos(turn) * self.cos - math.sin(turn) * self.sin

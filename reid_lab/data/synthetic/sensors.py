@@ -1,10 +1,9 @@
-"""The sensors: from a label map to an image of one modality, through a table of part values, pattern, light and degradation.
+"""The sensors: from a label map to an image of one modality, by part values, pattern, light and degradation.
 
 `rgb` and `cpencil` have three channels, `nir`, `tir` and `sketch` one.
 """
 
 from __future__ import annotations
-
 
 from dataclasses import dataclass
 from functools import lru_cache

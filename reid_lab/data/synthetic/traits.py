@@ -1,4 +1,4 @@
-"""What a person and an outfit are made of: the discrete attributes, how often each value occurs, and how they are drawn.
+"""What a person and an outfit are made of: the attributes, how often each value occurs, and how they are drawn.
 
 Every attribute has a value in every image, so that it can supervise training: a colour that belongs to
 nothing (the bag colour of a person without a bag) has the last value, `NO_COLOUR`.
@@ -17,8 +17,9 @@ COLOURS = (
 )  # fmt: skip
 COLOUR_RGB = np.array(
     [
-        (28, 28, 32), (236, 236, 232), (132, 134, 138), (24, 34, 88), (40, 98, 208), (208, 28, 32), (106, 64, 34), (30, 140, 60),
-        (214, 192, 152), (244, 138, 178), (244, 214, 40), (114, 16, 40), (246, 128, 20), (122, 44, 158), (106, 112, 42),
+        (28, 28, 32), (236, 236, 232), (132, 134, 138), (24, 34, 88), (40, 98, 208), (208, 28, 32), (106, 64, 34),
+        (30, 140, 60), (214, 192, 152), (244, 138, 178), (244, 214, 40), (114, 16, 40), (246, 128, 20), (122, 44, 158),
+        (106, 112, 42),
     ],
     dtype=np.float32,
 )  # fmt: skip
@@ -57,7 +58,7 @@ OUTFIT: Mapping[str, tuple[str, ...]] = {
     "extra": ("none", "scarf", "umbrella", "mask"),
     "extra_colour": _COLOUR_OR_NONE,
 }
-VIEWS = ("front", "left", "back", "right")
+VIEWS = ("front", "rightwards", "back", "leftwards")
 ATTRIBUTES: Mapping[str, int] = {name: len(v) for name, v in {**IDENTITY, **OUTFIT, "view": VIEWS}.items()}
 GARMENTS = ("upper", "second", "inner", "lower", "shoe", "bag", "hat", "extra")
 

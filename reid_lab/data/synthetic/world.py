@@ -66,7 +66,7 @@ class Scene:
     """One moment: where the person stands, how it moves, what lights and hides it."""
 
     camera: int
-    view: int  # 0 front, 1 its left side, 2 back, 3 its right side
+    view: int  # index of traits.VIEWS
     yaw: float  # radians, 0 faces the camera
     phase: float  # of the walking cycle, radians
     stride: float
