@@ -1,8 +1,9 @@
 """Checkpoints: one safetensors file each, atomic, with a manifest that proves every byte.
 
-The header's metadata holds `manifest`, JSON of the facts (step, metrics, …) and the sha256 of every
-tensor, and `sha256`, that of the manifest itself. A file is written under a temporary name in the
-same folder, flushed to disk and moved into place, so that a reader sees the old file or the new one.
+The header's metadata holds one string, `manifest`: a line with the sha256 of the rest, which is JSON
+of the facts (step, metrics, …) and the sha256 of every tensor. Equal contents give equal files, byte
+for byte. A file is written under a temporary name in the same folder, flushed to disk and moved into
+place, so that a reader sees the old file or the new one.
 """
 
 from __future__ import annotations
@@ -45,7 +46,8 @@ class Checkpoint:
 def tensor_sha256(tensor: Tensor) -> str:
     """The sha256 of a tensor's dtype, shape and bytes."""
     digest = hashlib.sha256(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
-    digest.update(memoryview(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()))
+    data: Any = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+    digest.update(data)
     return digest.hexdigest()
 
 
@@ -55,12 +57,14 @@ def weights_sha256(hashes: Mapping[str, str]) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def save(
-    path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any], *, keep: Path | None = None
-) -> dict[str, str]:
-    """Replaces the file atomically and returns the sha256 of every tensor.
+def file_sha256(path: Path) -> str:
+    """The sha256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
-    `keep` names a hard link by which the replaced file stays reachable.
+
+def save(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any], *, keep: Path | None = None) -> None:
+    """Replaces the file atomically; `keep` names a hard link by which the replaced one stays reachable.
 
     Raises RunError when it cannot be written (what is needed and free is said); the former file is
     then untouched and nothing is left behind.
@@ -69,7 +73,7 @@ def save(
     own = {name: t.detach().to("cpu", copy=True).contiguous() for name, t in tensors.items()}
     hashes = {name: tensor_sha256(t) for name, t in own.items()}
     manifest = json.dumps({"format": FORMAT, "facts": dict(facts), "tensors": hashes}, sort_keys=True)
-    metadata = {"manifest": manifest, "sha256": hashlib.sha256(manifest.encode()).hexdigest()}
+    metadata = {"manifest": f"{hashlib.sha256(manifest.encode()).hexdigest()}\n{manifest}"}
     needed = sum(t.nbytes for t in own.values()) + 2 * len(manifest)
     temporary = path.with_name(path.name + ".tmp")
     try:
@@ -90,7 +94,6 @@ def save(
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    return hashes
 
 
 def load(path: Path) -> Checkpoint:
@@ -222,7 +225,8 @@ def _read(path: Path) -> Checkpoint:
 def _manifest(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
     if "manifest" not in metadata:
         raise CheckpointError(f"{path}: not a checkpoint of reid-lab (it has no manifest)")
-    if hashlib.sha256(metadata["manifest"].encode()).hexdigest() != metadata.get("sha256"):
+    sha256, _, text = metadata["manifest"].partition("\n")
+    if hashlib.sha256(text.encode()).hexdigest() != sha256:
         raise CheckpointError(f"{path}: the manifest is damaged")
-    manifest: dict[str, Any] = json.loads(metadata["manifest"])
+    manifest: dict[str, Any] = json.loads(text)
     return manifest

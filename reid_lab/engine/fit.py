@@ -51,6 +51,7 @@ def fit(
 ) -> FitResult:
     """Trains the model by the plan, resuming from `folder`/last.safetensors where that exists.
 
+    `folder` is a direct child of the run's own: records name the files as `folder.name`/FILE.
     `prepare` augments and normalises a batch on the run's device. `evaluate` is called on rank 0
     with the model in evaluation mode and returns metrics by name; None needs `select_on: last`.
     `on_eval(step, metrics)` is called on rank 0 and may raise to end the run (pruning). Afterwards
@@ -104,7 +105,7 @@ class _Loop:
         self.stage = -1
         self.optimizer: torch.optim.Optimizer
         self.step: Step
-        self.clock = time.monotonic()
+        self.started = time.monotonic()
 
     def run(self) -> FitResult:
         """Trains to the end of the plan, an early stop or an interruption."""
@@ -191,7 +192,7 @@ class _Loop:
         for name, value in result.diagnostics.items():
             record("diag", f"diag/{name}", step, value)
         for name in result.absent:
-            record("absent", f"loss/{name}", step, 0.0)
+            record("absent", f"loss/{name}", step, True)
 
     def _after_step(self) -> None:
         """Evaluates, ends stages, and writes the checkpoints that are due."""
@@ -249,8 +250,6 @@ class _Loop:
 
     def _save(self) -> None:
         start = time.monotonic()
-        self.state = replace(self.state, seconds=self.state.seconds + start - self.clock)
-        self.clock = start
         under_way = not self.state.finished and self.plan.stage_at(self.state.step) == self.stage
         self.keeper.save(self.state, self.model, self.optimizer if under_way else None, self.scaler)
         self.recorder.record("timing", "timing/checkpoint_seconds", self.state.step, time.monotonic() - start)
@@ -273,7 +272,7 @@ class _Loop:
             last_step=state.step,
             last_metrics=state.last_metrics,
             stopped_early=state.stopped_early,
-            seconds=state.seconds,
+            seconds=time.monotonic() - self.started,
             best=self.folder / BEST,
             last=self.folder / LAST,
             weights_sha256=sha256,

@@ -29,7 +29,7 @@ OPTIMIZER = "optimizer/"
 class State:
     """Where training stands, as plain values; the facts of a checkpoint hold it.
 
-    `waited`: evaluations of this stage since the last improvement. `seconds`: over all attempts.
+    `waited`: evaluations of this stage since the last improvement.
     """
 
     step: int = 0
@@ -39,7 +39,6 @@ class State:
     waited: int = 0
     stopped_early: bool = False
     finished: bool = False
-    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -83,8 +82,8 @@ class Keeper:
             "scaler": scaler.state_dict(),
         }
 
-        def write() -> str:
-            hashes = checkpoint.save(
+        def write() -> None:
+            checkpoint.save(
                 self.folder / LAST,
                 weights | {OPTIMIZER + name: tensor for name, tensor in moments.items()},
                 facts,
@@ -92,11 +91,10 @@ class Keeper:
             )
             if state.best_step == state.step:
                 self._write_best(state, weights)
-            return checkpoint.weights_sha256(hashes)
 
-        sha256 = self.runtime.main_only(write)
+        self.runtime.main_only(write)
         self.saved_step = state.step
-        self._record(state, sha256)
+        self._record(state)
 
     def restore(self, model: nn.Module) -> Restored | None:
         """Loads `last` into the model; None where there is none.
@@ -120,7 +118,7 @@ class Keeper:
         sha256 = checkpoint.weights_sha256(found.hashes)
         self.runtime.main_only(lambda: self._mend_best(state, weights, sha256))
         self.saved_step = state.step
-        self._record(state, sha256)
+        self._record(state)
         return Restored(state, found.facts["scaler"], found.under(OPTIMIZER))
 
     def last_good(self) -> str:
@@ -137,13 +135,15 @@ class Keeper:
     def _stages(self) -> list[list[Any]]:
         return [[stage.name, stage.steps] for stage in self.plan.stages]
 
-    def _record(self, state: State, sha256: str) -> None:
+    def _record(self, state: State) -> None:
         """Records the checkpoints that the plan wanted, not those of an interruption."""
-        if self.due(state):
-            self.recorder.record("checkpoint", "last", state.step, sha256)
-            if state.best_step == state.step:
-                self.recorder.record("checkpoint", "best", state.step, sha256)
-            self.recorder.flush()
+        if not self.runtime.is_main or not self.due(state):
+            return
+        for name, file in (("last", LAST), ("best", BEST)):
+            if name == "last" or state.best_step == state.step:
+                value = {"path": f"{self.folder.name}/{file}", "sha256": checkpoint.file_sha256(self.folder / file)}
+                self.recorder.record("checkpoint", name, state.step, value)
+        self.recorder.flush()
 
     def _write_best(self, state: State, weights: Mapping[str, Tensor]) -> None:
         facts = {"step": state.step, "metrics": dict(state.best_metrics), "select_on": self.plan.select_on}

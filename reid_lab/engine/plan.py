@@ -101,7 +101,7 @@ class FitResult:
     """What training ended with. Without evaluations the metrics are empty.
 
     `best_step` and `best_metrics` belong to the selected weights in the file `best`, whose sha256
-    over all tensors is `weights_sha256`. `seconds` counts all attempts that led here.
+    over all tensors is `weights_sha256`. `seconds` are those of this call.
     """
 
     best_step: int
