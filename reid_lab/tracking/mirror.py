@@ -35,7 +35,7 @@ class Progress:
         self.offset = 0
         self.status = ""
         self.at: Location | None = None
-        self.checkpoints: dict[str, list[Any]] = {}  # name -> [step, value], the newest not yet sent
+        self.checkpoints: dict[str, list[Any]] = {}  # name -> [step, value] of the newest
         try:
             saved = json.loads(self.path.read_text())
             self.at = Location(saved["experiment"], saved["run"])
@@ -155,14 +155,13 @@ class Replay:
 
     def _models(self, at: Location) -> None:
         """The newest checkpoint of each name; `last` holds the optimiser too and goes only when there is no other."""
-        waiting = self.progress.checkpoints
-        for name in [n for n in waiting if n != "last"] or list(waiting):
-            step, value = waiting[name]
+        newest = self.progress.checkpoints
+        for name in [n for n in newest if n != "last"] or list(newest):
+            step, value = newest[name]
             file = self.run_dir / value["path"]
             if file.is_file() and sha256(file) == value["sha256"]:
                 points = self._points(step)
                 self.store.model(at, file, name, step=step, digest=value["sha256"], points=points)
-        self.progress.checkpoints = {}
 
     def _points(self, step: int) -> list[Point]:
         """The val metrics measured at a checkpoint's step, as they were sent for the run."""

@@ -77,7 +77,8 @@ class Server:
         self.store, self.port, self.patience = store, port, patience
         self.log = store.artifacts.parent / "mlflow-server.log"
 
-    def __enter__(self) -> str:
+    def start(self) -> str:
+        """Start, wait until it answers, and give its address; again after `stop`."""
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
@@ -126,6 +127,9 @@ class Server:
                 self.process.wait(10)
                 if sign == signal.SIGKILL:
                     return
+
+    def __enter__(self) -> str:
+        return self.start()
 
     def __exit__(self, *_: object) -> None:
         self.stop()

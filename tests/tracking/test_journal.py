@@ -290,6 +290,6 @@ def test_a_long_journal_opens_in_reasonable_time(path):
     path.write_text("".join(line % step for step in range(100_000)))
     began = time.process_time()
     with Journal(path, strict=True) as journal:
-        assert time.process_time() - began < 3
+        assert time.process_time() - began < 5
         journal.record("loss", "sdm", 99_999, 0.12345678901234567)
         assert journal.get("loss", "sdm", 50_000) == 0.12345678901234567

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from reid_lab.errors import RunError, UserError
-from reid_lab.tracking.journal import Journal, durable_offset, read
+from reid_lab.tracking.journal import Journal, durable_offset, read, sha256
 from reid_lab.tracking.lock import RunLock
 from reid_lab.tracking.mirror import Mirror, Progress, Replay, sync
 from reid_lab.tracking.mlflow_store import Store, store_uri
@@ -60,8 +60,10 @@ def test_a_model_comes_back_as_it_was(runs, store, tmp_path):
     folder = write_run(runs, "model-1")
     sync(runs, ["model-1"])
     ((model_id, *_),) = contents(store, "model-1")["models"]
-    download_artifacts(f"models:/{model_id}", dst_path=str(tmp_path), tracking_uri=store.uri)
-    assert (tmp_path / "best.safetensors").read_bytes() == (folder / "best.safetensors").read_bytes()
+    where = store.client().get_logged_model(model_id).artifact_location
+    download_artifacts(where, dst_path=str(tmp_path), tracking_uri=store.uri)
+    (got,) = tmp_path.rglob("best.safetensors")
+    assert got.read_bytes() == (folder / "best.safetensors").read_bytes()
 
 
 def test_sending_again_changes_nothing(runs, store):
@@ -144,8 +146,6 @@ def test_a_run_without_a_best_checkpoint_keeps_its_last(runs, store):
     sync(runs, ["last-1"])
     assert contents(store, "last-1")["models"] == []  # the file is not the one that was recorded
     with Journal(runs / "last-1" / "journal.jsonl", strict=True) as journal:
-        from reid_lab.tracking.journal import sha256
-
         digest = sha256(runs / "last-1" / "last.safetensors")
         journal.record("checkpoint", "last", 4, {"path": "last.safetensors", "sha256": digest})
         journal.stop("interrupted", step=4)
@@ -293,6 +293,19 @@ def test_a_hanging_sync_lock_delays_the_mirror_only(runs, store):
         journal.stop("finished")
         assert mirror.close(20)
     assert contents(store, "busy-1")["status"] == "FINISHED"
+
+
+def test_a_resumed_run_adds_no_model_for_its_last_checkpoint(runs, store):
+    folder = write_run(runs, "again-1", status="interrupted")
+    sync(runs, ["again-1"])
+    with Journal(folder / "journal.jsonl", strict=True) as journal:
+        journal.start(run_id="again-1", experiment="irra", run_name="x")
+        (folder / "last.safetensors").write_bytes(b"later weights")
+        value = {"path": "last.safetensors", "sha256": sha256(folder / "last.safetensors")}
+        journal.record("checkpoint", "last", 9, value)
+        journal.stop("finished", step=9)
+    sync(runs, ["again-1"])
+    assert [m[1] for m in contents(store, "again-1")["models"]] == ["best"]
 
 
 @pytest.mark.slow
