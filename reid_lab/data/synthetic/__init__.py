@@ -2,7 +2,18 @@
 
 from reid_lab.data.synthetic.captions import vocabulary
 from reid_lab.data.synthetic.dataset import Synthetic, open_synthetic
+from reid_lab.data.synthetic.export import contact_sheet, write_cuhk_pedes
 from reid_lab.data.synthetic.spec import GENERATOR_VERSION, PRESETS, SyntheticSpec
 from reid_lab.data.synthetic.traits import ATTRIBUTES
 
-__all__ = ["ATTRIBUTES", "GENERATOR_VERSION", "PRESETS", "Synthetic", "SyntheticSpec", "open_synthetic", "vocabulary"]
+__all__ = [
+    "ATTRIBUTES",
+    "GENERATOR_VERSION",
+    "PRESETS",
+    "Synthetic",
+    "SyntheticSpec",
+    "contact_sheet",
+    "open_synthetic",
+    "vocabulary",
+    "write_cuhk_pedes",
+]

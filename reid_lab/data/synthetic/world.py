@@ -140,7 +140,7 @@ def camera(world: World, number: int) -> Camera:
         for _ in range(3)
     )
     return Camera(
-        cast=(1 + draw.normal(0, 0.035 + 0.055 * hard, 3)).astype(np.float32),
+        cast=(1 + draw.normal(0, 0.03 + 0.045 * hard, 3)).astype(np.float32),
         gain=float(math.exp(draw.normal(0, 0.05 + 0.14 * hard))),
         blur=float(draw.uniform(0.0, 0.3 + 0.5 * hard)),
         resolution=float(1 - draw.uniform(0.0, 0.2 + 0.35 * hard)),
