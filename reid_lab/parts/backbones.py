@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -20,7 +20,7 @@ from torch import Tensor
 from reid_lab.errors import CheckpointError, Fault, SpecError, unknown
 from reid_lab.parts import huggingface as hf
 from reid_lab.parts.tokenizers import square_positions
-from reid_lab.parts.towers import BertTrunk, ClipTrunk, TextConfig, VisionConfig, VitTrunk
+from reid_lab.parts.towers import BertTrunk, ClipTrunk, VitTrunk
 from reid_lab.parts.vocabulary import END, MASK, START
 from reid_lab.parts.weights import Table, load, read_tensors
 from reid_lab.seeding import stream
@@ -109,7 +109,7 @@ def clip(
         positions = {"vision.embed.positions": ((config.vision.side,) * 2, trunk.vision.embed.grid)}
         table = hf.clip_table(config)
         load(trunk, _tensors(folder), table, positions=positions, ignore=hf.CLIP_IGNORE, where=str(folder))
-    trunk.tokenizer = FolderTokenizer(folder)
+    trunk.tokenizer = folder_tokenizer(folder, config.text.vocabulary)
     return trunk
 
 
@@ -139,32 +139,30 @@ def bert(name: str, *, pretrained: bool = True, seed: int = 0) -> BertTrunk:
     if pretrained:
         tensors = hf.bare(_tensors(folder), "bert.")
         load(trunk, tensors, hf.bert_table(config), ignore=hf.BERT_IGNORE, where=str(folder))
-    trunk.tokenizer = FolderTokenizer(folder)
+    trunk.tokenizer = folder_tokenizer(folder, config.vocabulary)
     return trunk
 
 
 class FolderTokenizer:
     """The tokenizer of a folder: captions -> ids (n, max_length) int64, padded with `pad_id`.
 
-    Too long a caption is cut so that its end token stays. Special ids are read from the files;
+    Too long a caption is cut so that its end token stays. Special ids are read from the vocabulary;
     transformers is imported at the first caption. CLIP pads with 0, as IRRA does; where a vocabulary
     has no mask token, the id before the start token serves (49405 of OpenAI's, as in IRRA).
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.vocabulary = _vocabulary(folder)
-        is_clip = START in self.vocabulary
+    def __init__(self, vocabulary: Mapping[str, int], open_backend: Callable[[bool], Any], where: str) -> None:
+        is_clip = START in vocabulary
         start, end, mask = (START, END, MASK) if is_clip else ("[CLS]", "[SEP]", "[MASK]")
-        missing = [token for token in (start, end) if token not in self.vocabulary]
+        missing = [token for token in (start, end) if token not in vocabulary]
         if missing:
-            raise CheckpointError(f"{folder}: the vocabulary has no {' and no '.join(missing)}")
-        self.start_id = self.vocabulary[start]
-        self.end_id = self.vocabulary[end]
-        self.mask_id = self.vocabulary.get(mask, self.start_id - 1)
-        self.pad_id = 0 if is_clip else self.vocabulary.get("[PAD]", 0)
-        self.size = len(self.vocabulary)
-        self._is_clip = is_clip
+            raise CheckpointError(f"{where}: the vocabulary has no {' and no '.join(missing)}")
+        self.start_id = vocabulary[start]
+        self.end_id = vocabulary[end]
+        self.mask_id = vocabulary.get(mask, self.start_id - 1)
+        self.pad_id = 0 if is_clip else vocabulary.get("[PAD]", 0)
+        self.size = len(vocabulary)
+        self._open = partial(open_backend, is_clip)
         self._backend: Any = None
 
     def __call__(self, texts: list[str], max_length: int) -> Tensor:
@@ -177,32 +175,52 @@ class FolderTokenizer:
             row[: len(found)] = torch.tensor(found, dtype=torch.int64)
         return ids
 
-    def _open(self) -> Any:
-        from transformers import BertTokenizer, CLIPTokenizer
-
-        return (CLIPTokenizer if self._is_clip else BertTokenizer).from_pretrained(self.folder, local_files_only=True)
-
     def __getstate__(self) -> dict[str, Any]:
         """Without the open backend, so that worker processes open their own."""
         return {**self.__dict__, "_backend": None}
 
 
-def closed_tokenizer(files: Mapping[str, str]) -> FolderTokenizer:
-    """The tokenizer of files that lie in no folder yet (`vocabulary.clip_tokenizer_files`, …)."""
-    with TemporaryDirectory() as name:
-        for file, text in files.items():
-            (Path(name) / file).write_text(text, encoding="utf-8")
-        tokenizer = FolderTokenizer(Path(name))
-        tokenizer([""], 2)  # reads the files while they are there
+def folder_tokenizer(folder: Path, vocabulary: int) -> FolderTokenizer:
+    """The tokenizer of a folder whose model has `vocabulary` tokens."""
+    tokenizer = FolderTokenizer(_vocabulary(folder), partial(_open_folder, folder), str(folder))
+    if tokenizer.size > vocabulary:
+        raise CheckpointError(f"{folder}: the tokenizer has {tokenizer.size} tokens, the model {vocabulary}")
     return tokenizer
+
+
+def closed_tokenizer(files: Mapping[str, str]) -> FolderTokenizer:
+    """The tokenizer of the files that `vocabulary` makes, before they are written."""
+    if "vocab.json" in files:
+        vocabulary = json.loads(files["vocab.json"])
+        merges = [tuple(line.split(" ")) for line in files["merges.txt"].splitlines()[1:]]
+    else:
+        vocabulary, merges = _numbered(files["vocab.txt"]), None
+    return FolderTokenizer(vocabulary, partial(_open_files, vocabulary, merges), "the closed vocabulary")
+
+
+def _open_folder(folder: Path, is_clip: bool) -> Any:
+    from transformers import BertTokenizer, CLIPTokenizer
+
+    return (CLIPTokenizer if is_clip else BertTokenizer).from_pretrained(folder, local_files_only=True)
+
+
+def _open_files(vocabulary: dict[str, int], merges: list[tuple[str, ...]] | None, is_clip: bool) -> Any:
+    from transformers import BertTokenizer, CLIPTokenizer
+
+    if is_clip:
+        return CLIPTokenizer(vocab=vocabulary, merges=merges)
+    return BertTokenizer(vocab=vocabulary)
+
+
+def _numbered(lines: str) -> dict[str, int]:
+    return {token: i for i, token in enumerate(lines.splitlines())}
 
 
 def _vocabulary(folder: Path) -> dict[str, int]:
     if (folder / "vocab.json").is_file():
         return dict(json.loads((folder / "vocab.json").read_text(encoding="utf-8")))
     if (folder / "vocab.txt").is_file():
-        lines = (folder / "vocab.txt").read_text(encoding="utf-8").splitlines()
-        return {token: i for i, token in enumerate(lines)}
+        return _numbered((folder / "vocab.txt").read_text(encoding="utf-8"))
     if (folder / "tokenizer.json").is_file():
         content = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
         added = {entry["content"]: entry["id"] for entry in content.get("added_tokens", [])}
@@ -217,67 +235,24 @@ def write_clip_folder(
 
     CLIP's configuration knows square images only: a table of H'×W' positions is written as the square
     one whose resize gives it back exactly. `logit_scale` is the logarithm that CLIP stores.
-    `eos_token_id` 2 selects pooling at the highest id, which is where our vocabularies end.
     """
-    config, table = trunk.config, dict(hf.clip_table(trunk.config))
+    table = hf.clip_table(trunk.config)
     tensors, side = _export(trunk, table, "vision.embed.positions", trunk.vision.embed.grid)
     tensors["logit_scale"] = torch.tensor(logit_scale)
-    vision = {**_sizes(config.vision.transformer), **_image(config.vision, side)}
-    words = {"vocab_size": config.text.vocabulary, "max_position_embeddings": config.text.context}
-    text = {**_sizes(config.text.transformer), **words, "bos_token_id": 0, "eos_token_id": 2, "pad_token_id": 0}
-    settings = {
-        "architectures": ["CLIPModel"],
-        "model_type": "clip",
-        "projection_dim": config.projection,
-        "logit_scale_init_value": logit_scale,
-        "text_config": {"model_type": "clip_text_model", "projection_dim": config.projection, **text},
-        "vision_config": {"model_type": "clip_vision_model", "projection_dim": config.projection, **vision},
-    }
-    _write(path, settings, tensors, tokenizer_files)
+    _write(path, hf.clip_settings(trunk.config, side, logit_scale), tensors, tokenizer_files)
 
 
 def write_vit_folder(path: Path, trunk: VitTrunk) -> None:
     """A Hugging Face folder that ViTModel loads; its pooler, which the trunk has none of, is the identity."""
-    table = dict(hf.vit_table(trunk.config))
-    tensors, side = _export(trunk, table, "embed.positions", trunk.embed.grid)
-    settings = {
-        "architectures": ["ViTModel"],
-        "model_type": "vit",
-        **_sizes(trunk.config.transformer),
-        **_image(trunk.config, side),
-    }
-    _write(path, settings, {**tensors, **_pooler(trunk.width)}, {})
+    tensors, side = _export(trunk, hf.vit_table(trunk.config), "embed.positions", trunk.embed.grid)
+    _write(path, hf.vit_settings(trunk.config, side), {**tensors, **_pooler(trunk.width)}, {})
 
 
 def write_bert_folder(path: Path, trunk: BertTrunk, tokenizer_files: Mapping[str, str]) -> None:
     """A Hugging Face folder that BertModel and BertTokenizer load; the pooler is the identity."""
-    config: TextConfig = trunk.config
-    tensors = _export(trunk, hf.bert_table(config))[0]
-    settings = {
-        "architectures": ["BertModel"],
-        "model_type": "bert",
-        **_sizes(config.transformer),
-        "vocab_size": config.vocabulary,
-        "max_position_embeddings": config.context,
-        "type_vocab_size": 2,
-        "pad_token_id": trunk.pad_id,
-    }
+    tensors, _ = _export(trunk, hf.bert_table(trunk.config))
+    settings = hf.bert_settings(trunk.config, trunk.pad_id)
     _write(path, settings, {**tensors, **_pooler(trunk.width)}, tokenizer_files)
-
-
-def _sizes(config: Any) -> dict[str, Any]:
-    return {
-        "hidden_size": config.width,
-        "num_hidden_layers": config.layers,
-        "num_attention_heads": config.heads,
-        "intermediate_size": config.mlp,
-        "hidden_act": config.activation,
-        "layer_norm_eps": config.eps,
-    }
-
-
-def _image(config: VisionConfig, side: int) -> dict[str, int]:
-    return {"image_size": side * config.patch, "patch_size": config.patch, "num_channels": config.channels}
 
 
 def _pooler(width: int) -> dict[str, Tensor]:

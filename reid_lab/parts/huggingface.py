@@ -72,6 +72,48 @@ def bert_config(config: Mapping[str, Any]) -> TextConfig:
     return TextConfig(_transformer(config, 1e-12, "gelu"), vocabulary, context)
 
 
+def clip_settings(config: ClipConfig, side: int, logit_scale: float) -> dict[str, Any]:
+    """The config.json of a CLIPModel whose stored position grid is `side` x `side`.
+
+    `eos_token_id` 2 makes CLIPModel pool at the highest id, which is where our vocabularies end.
+    """
+    shared = {"projection_dim": config.projection}
+    words = {"vocab_size": config.text.vocabulary, "max_position_embeddings": config.text.context}
+    special = {"bos_token_id": 0, "eos_token_id": 2, "pad_token_id": 0}
+    text = {"model_type": "clip_text_model", **shared, **_sizes(config.text.transformer), **words, **special}
+    vision = {"model_type": "clip_vision_model", **shared, **_image_sizes(config.vision, side)}
+    kind = {"architectures": ["CLIPModel"], "model_type": "clip", "logit_scale_init_value": logit_scale}
+    return {**kind, **shared, "text_config": text, "vision_config": vision}
+
+
+def vit_settings(config: VisionConfig, side: int) -> dict[str, Any]:
+    """The config.json of a ViTModel whose stored position grid is `side` x `side`."""
+    return {"architectures": ["ViTModel"], "model_type": "vit", **_image_sizes(config, side)}
+
+
+def bert_settings(config: TextConfig, pad_id: int) -> dict[str, Any]:
+    """The config.json of a BertModel."""
+    words = {"vocab_size": config.vocabulary, "max_position_embeddings": config.context}
+    special = {"type_vocab_size": 2, "pad_token_id": pad_id}
+    return {"architectures": ["BertModel"], "model_type": "bert", **_sizes(config.transformer), **words, **special}
+
+
+def _sizes(config: TransformerConfig) -> dict[str, Any]:
+    return {
+        "hidden_size": config.width,
+        "num_hidden_layers": config.layers,
+        "num_attention_heads": config.heads,
+        "intermediate_size": config.mlp,
+        "hidden_act": config.activation,
+        "layer_norm_eps": config.eps,
+    }
+
+
+def _image_sizes(config: VisionConfig, side: int) -> dict[str, Any]:
+    image = {"image_size": side * config.patch, "patch_size": config.patch, "num_channels": config.channels}
+    return {**_sizes(config.transformer), **image}
+
+
 def _parameters(ours: str, theirs: str) -> dict[str, Source]:
     return {f"{ours}.{kind}": one(f"{theirs}.{kind}") for kind in ("weight", "bias")}
 

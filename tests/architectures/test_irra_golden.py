@@ -103,7 +103,9 @@ def test_features_tokens_losses_and_gradients(model, values):
     close(encoded.items["image"].values, values["out.image_features"])
     close(encoded.items["text"].values, values["out.text_features"])
     image = model.trunk.image_tokens(values["in.images"])
-    close(model.trunk.project_image(image), values["out.image_tokens"])
+    # One of 9,728 tokens' values misses atol 1e-6 by half a percent, on the machines tried and with torch's own
+    # nn.MultiheadAttention alike: the golden values are themselves up to 4e-6 away from float64.
+    close(model.trunk.project_image(image), values["out.image_tokens"], atol=2e-6)
 
     words = model.trunk.project_text(model.trunk.text_tokens(values["in.mlm_ids"]))
     named = dict(model.values(encoded, NOW))
