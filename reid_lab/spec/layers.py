@@ -38,7 +38,7 @@ def gather(path: Path, sets: Sequence[str]) -> Layers:
     layers = Layers()
     _file(path, str(path), None, (), layers)
     for text in sets:
-        _override(text, layers)
+        override(text, layers)
     return layers
 
 
@@ -90,7 +90,8 @@ def _names(entry: Entry | None, layers: Layers) -> list[Scalar]:
 _KEY = re.compile(r"[^.\s=]+(\.[^.\s=]+)*")
 
 
-def _override(text: str, layers: Layers) -> None:
+def override(text: str, layers: Layers) -> None:
+    """Add the layer of one `a.b=VALUE`."""
     source = f"--set {' '.join(text.splitlines())}"
     key, equals, value = text.partition("=")
     if not equals or not _KEY.fullmatch(key):

@@ -6,9 +6,9 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from reid_lab.errors import Fault, SpecError
+from reid_lab.errors import Fault, SpecError, unknown
 from reid_lab.spec.build import BROKEN, Broken, Builder, not_among
-from reid_lab.spec.layers import Layers, gather, merge
+from reid_lab.spec.layers import Layers, gather, merge, override
 from reid_lab.spec.run import DataSpec, ModelSpec, RunSpec
 from reid_lab.spec.section import Section
 from reid_lab.spec.shape import Alternative
@@ -148,3 +148,55 @@ def _origins(spec: RunSpec, tree: Table) -> dict[str, str]:
 
     visit(spec.plain(), tree, "")
     return origins
+
+
+def load_data(name: str, sets: Sequence[str] = (), *, registries: Registries) -> DataSpec:
+    """A `data` section by its name and overrides alone, such as `preset=smoke`, without a file.
+
+    Raises:
+        SpecError: with every fault.
+    """
+    if name not in registries.data:
+        raise SpecError(unknown("data set", name, registries.data))
+    kind = registries.data[name]()
+    layers = Layers()
+    for text in sets:
+        override(text, layers)
+    builder = Builder(layers.whole)
+    tree: Node = Table({}, Mark(name, 1, 1))
+    for table in layers.tables:
+        tree = merge(tree, table, (Alternative(kind),), {})
+    assert isinstance(tree, Table)
+    built = builder.section(kind, tree, "", tree.mark)
+    faults = [*layers.faults, *_in_order(builder, layers)]
+    if faults or not isinstance(built, DataSpec):
+        raise SpecError(*faults)
+    return built
+
+
+@dataclass(frozen=True)
+class Outline:
+    """What a spec file says of itself, read without validating it; `fault` when it cannot be read."""
+
+    path: Path
+    name: str = ""
+    description: str = ""
+    architecture: str = ""
+    dataset: str = ""
+    fault: str = ""
+
+
+def outline(path: Path) -> Outline:
+    """The outline of one file, its `extends` followed."""
+    layers = gather(path, ())
+    if layers.faults:
+        return Outline(path, fault=str(layers.faults[0]))
+    data = plain(_stack(layers.tables, {}))
+
+    def text(*keys: str) -> str:
+        value: object = data
+        for key in keys:
+            value = value.get(key) if isinstance(value, dict) else None
+        return "" if value is None else str(value)
+
+    return Outline(path, text("name"), text("description"), text("model", "name"), text("data", "name"))

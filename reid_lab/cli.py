@@ -1,0 +1,318 @@
+"""The command line: each command hands over to a room; a mistake is one line on stderr.
+
+Only the standard library and typer are imported here, so that `--help` is instant.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from typer.exceptions import TyperException
+
+app = typer.Typer(
+    help="A laboratory for person re-identification: one YAML file in, a tracked, resumable, tested result out.",
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+listing = typer.Typer(help="List what there is.", rich_markup_mode=None)
+data = typer.Typer(help="Write, look at and count data sets.", rich_markup_mode=None)
+app.add_typer(listing, name="list")
+app.add_typer(data, name="data")
+
+
+class Layout(StrEnum):
+    """The folder layouts that a data set can be written in."""
+
+    cuhk_pedes = "cuhk_pedes"
+
+
+class Pixels(StrEnum):
+    """The file formats of written images."""
+
+    jpeg = "jpeg"
+    png = "png"
+
+
+File = Annotated[Path, typer.Argument(help="An experiment file.", show_default=False)]
+Name = Annotated[str, typer.Argument(help="A data set; `reid-lab list datasets` names them.", show_default=False)]
+RunName = Annotated[str, typer.Argument(help="A run's id, or how it begins.", show_default=False)]
+Sets = Annotated[list[str], typer.Option("--set", metavar="A.B=VALUE", help="Override a field; may be repeated.")]
+Runs = Annotated[Path, typer.Option("--runs", envvar="REID_LAB_RUNS", help="The folder of runs.")]
+Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1, …", show_default=False)]
+RUNS = Path("runs")
+
+
+@app.command()
+def run(
+    file: File,
+    sets: Sets = [],  # noqa: B006 - typer copies it
+    seed: Annotated[int | None, typer.Option(min=0, help="Override the seed.", show_default=False)] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Only go on with a run; never begin one.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Begin another attempt; nothing is deleted.")] = False,
+    device: Device = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Two real steps; print time, memory and disk.")] = False,
+    runs: Runs = RUNS,
+) -> None:
+    """Train and test an experiment, or go on with it.
+
+    The same command goes on after an interruption, and prints a finished run.
+    """
+    from reid_lab.catalogue import load_spec
+    from reid_lab.errors import UserError
+
+    if resume and fresh:
+        raise UserError("--resume goes on with a run and --fresh begins another; give one of them")
+    loaded = load_spec(file, sets, seed, device)
+    from reid_lab import console, experiment
+
+    if dry_run:
+        experiment.dry_run(loaded, runs)
+    else:
+        experiment.run(loaded, runs=runs, fresh=fresh, resume=resume, console=console.stdout())
+
+
+@app.command()
+def show(file: File, sets: Sets = []) -> None:  # noqa: B006
+    """Print the resolved spec and its origins."""
+    from reid_lab.catalogue import load_spec
+    from reid_lab.spec.show import resolved_yaml
+
+    typer.echo(resolved_yaml(load_spec(file, sets)), nl=False)
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of experiment files."""
+    import json
+
+    from reid_lab.catalogue import registries
+    from reid_lab.spec.schema import json_schema
+
+    typer.echo(json.dumps(json_schema(registries()), indent=1))
+
+
+@app.command()
+def evaluate(run: RunName, sets: Sets = [], device: Device = None, runs: Runs = RUNS) -> None:  # noqa: B006
+    """Test a finished run's checkpoint again.
+
+    `--set data.…` tests it on other data; every look at test data is recorded.
+    """
+    from reid_lab import console, experiment
+
+    experiment.evaluate_run(run, runs, sets=sets, device=device, console=console.stdout())
+
+
+@app.command()
+def pretrain(
+    out: Annotated[Path, typer.Argument(help="The folder to write the trunks to.", show_default=False)],
+    device: Device = None,
+    runs: Runs = RUNS,
+) -> None:
+    """Make the tiny CLIP, ViT and BERT trunks.
+
+    They are written as Hugging Face folders, with a card.
+    """
+    from reid_lab import console, experiment
+
+    experiment.pretrain(out, runs=runs, device=device, console=console.stdout())
+
+
+@app.command()
+def sync(
+    names: Annotated[list[str], typer.Argument(metavar="RUN", help="Run ids; all runs when none.")] = [],  # noqa: B006
+    uri: Annotated[str | None, typer.Option(help="Another MLflow store.", show_default=False)] = None,
+    full: Annotated[bool, typer.Option("--full", help="Send everything again; what is held is unchanged.")] = False,
+    runs: Runs = RUNS,
+) -> None:
+    """Send to MLflow what it does not hold yet."""
+    from reid_lab.errors import RunError
+    from reid_lab.tracking.mirror import sync as send
+
+    sent = send(runs, names or None, uri, full=full)
+    _table(("run", "records"), ((s.run_id, str(s.records)) for s in sent if s.problem is None))
+    problems = [f"{s.run_id}: {s.problem}" for s in sent if s.problem is not None]
+    if problems:
+        raise RunError(*problems)
+
+
+@app.command()
+def ui(
+    names: Annotated[list[str], typer.Argument(metavar="RUN", help="Run ids to open or compare.")] = [],  # noqa: B006
+    experiment: Annotated[str | None, typer.Option(help="Open this experiment.", show_default=False)] = None,
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 5000,
+    uri: Annotated[str | None, typer.Option(help="Another MLflow store.", show_default=False)] = None,
+    runs: Runs = RUNS,
+) -> None:
+    """Serve the MLflow UI here and print the link."""
+    from reid_lab.tracking.ui import open_ui
+
+    open_ui(runs, typer.echo, port=port, run_ids=names, experiment=experiment, uri=uri)
+
+
+@app.command()
+def doctor(
+    smoke: Annotated[bool, typer.Option(help="Also train and test for a few seconds.")] = True, runs: Runs = RUNS
+) -> None:
+    """Say what is installed and whether it works."""
+    from reid_lab.doctor import examine
+
+    checks = []
+    for check in examine(runs, smoke):
+        typer.echo(str(check))
+        checks.append(check)
+    if any(check.failed for check in checks):
+        raise typer.Exit(1)
+
+
+@listing.command()
+def architectures() -> None:
+    """The registered architectures."""
+    from reid_lab.architectures import ARCHITECTURES
+
+    _table(("name", "title", "paper"), ((name, e.title, e.paper) for name, e in ARCHITECTURES.items()))
+
+
+@listing.command()
+def datasets() -> None:
+    """The data sets that can be read."""
+    from reid_lab.data import DATASETS
+
+    _table(("name", ""), ((name, entry.doc) for name, entry in DATASETS.items()))
+
+
+@listing.command()
+def experiments(
+    folder: Annotated[Path, typer.Argument(help="Where the experiment files lie.")] = Path("experiments"),
+) -> None:
+    """The experiment files here."""
+    from reid_lab.catalogue import outlines
+    from reid_lab.errors import UserError
+
+    found = outlines(folder)
+    if not found:
+        raise UserError(f"no experiment files in {folder}; `reid-lab list experiments FOLDER` looks elsewhere")
+    rows = ((str(o.path), o.architecture, o.dataset, f"broken: {o.fault}" if o.fault else o.description) for o in found)
+    _table(("file", "architecture", "data", "description"), rows)
+
+
+@listing.command("runs")
+def list_runs(runs: Runs = RUNS) -> None:
+    """The runs here, the latest first."""
+    from reid_lab import experiment
+
+    _table(experiment.RUN_COLUMNS, experiment.list_runs(runs))
+
+
+@data.command()
+def make(
+    name: Name,
+    folder: Annotated[Path, typer.Argument(help="The folder to write.", show_default=False)],
+    layout: Annotated[Layout, typer.Option("--as", help="The layout to write.")] = Layout.cuhk_pedes,
+    pixels: Annotated[Pixels, typer.Option("--pixels", help="JPEG (quality 95) or PNG files.")] = Pixels.jpeg,
+    sets: Sets = [],  # noqa: B006
+) -> None:
+    """Write a data set as real files in a published layout."""
+    from reid_lab.catalogue import open_data
+    from reid_lab.data import write_cuhk_pedes
+
+    write_cuhk_pedes(open_data(name, sets), folder, pixels.value)
+    typer.echo(str(folder))
+
+
+@data.command()
+def preview(
+    name: Name,
+    out: Annotated[Path, typer.Option(help="The image file to write.")] = Path("preview.png"),
+    sets: Sets = [],  # noqa: B006
+) -> None:
+    """Write a contact sheet of a few identities."""
+    from reid_lab.catalogue import open_data
+    from reid_lab.data import contact_sheet
+
+    contact_sheet(open_data(name, sets), out)
+    typer.echo(str(out))
+
+
+@data.command()
+def stats(name: Name, sets: Sets = []) -> None:  # noqa: B006
+    """Count identities, cameras and items of each split and role."""
+    from reid_lab.catalogue import counts, open_data
+
+    dataset = open_data(name, sets)
+    _table(("split", "role", "items", "identities", "cameras"), counts(dataset))
+    typer.echo(f"digest {dataset.digest}")
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Aligned columns, plain enough for `grep` and `cut`."""
+    lines = [tuple(head), *map(tuple, rows)]
+    widths = [max(len(line[k]) for line in lines) for k in range(len(head))]
+    for line in lines:
+        typer.echo("  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+_DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one command and exit: 0 done, 2 a mistake of the user, 130 Ctrl-C."""
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    code = _guarded(given or ["--help"])
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = code or 1
+    sys.exit(code)
+
+
+def _guarded(arguments: list[str]) -> int:
+    from reid_lab.errors import UserError
+
+    try:
+        return int(app(arguments, prog_name="reid-lab", standalone_mode=False) or 0)
+    except UserError as error:
+        return _complain([str(fault) for fault in error.faults], error.exit_code)
+    except TyperException as error:
+        return _complain([_usage(error)], 2)
+    except KeyboardInterrupt:
+        return 130
+    except OSError as error:
+        if error.errno in _FULL:
+            what = f"the disk is full ({_place(error)}); make room, and the same command goes on"
+        elif error.errno in _DENIED:
+            what = f"{_place(error)}: {(error.strerror or str(error)).lower()}"
+        else:
+            raise
+        return _complain([what], 2)
+
+
+def _complain(lines: Iterable[str], code: int) -> int:
+    for line in lines:
+        typer.echo(f"reid-lab: {' '.join(line.splitlines())}", err=True)
+    return code
+
+
+def _place(error: OSError) -> str:
+    return str(error.filename) if error.filename else "no file named"
+
+
+def _usage(error: TyperException) -> str:
+    """typer's message as one sentence of ours."""
+    text = " ".join(error.format_message().split()).rstrip(".").replace(". Did you", "; did you")
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context else "reid-lab"
+    return f"{text[:1].lower()}{text[1:]} (see {command} --help)"
+
+
+if __name__ == "__main__":
+    main()
