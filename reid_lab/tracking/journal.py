@@ -7,8 +7,8 @@ Result kinds are compared bit for bit: an interrupted run that redoes a step rec
 the journal checks that it came out as before instead of writing it twice. Values per kind:
 
 * `param` (name: dotted path in the spec, step 0), any plain value; only what the run's identity covers;
-* `loss`, `weight`, `lr`, `schedule`, `diag`, `val`, `test`: a number;
-* `absent` (name: the term): True, the term had no valid rows at this step;
+* `loss`, `weight`, `lr`, `schedule`, `diag`, `val`, `test`: a number; the name may begin with its kind (`loss/sdm`);
+* `absent` (name: the loss): True, the term had no valid rows at this step;
 * `select`, `final`: a number or a mapping;
 * `input` (name: the data set, step 0): a mapping with `digest`;
 * `checkpoint` (name: `best`, `last`, …): a mapping with `path` (relative to the run folder) and `sha256`.

@@ -181,7 +181,10 @@ class Replay:
 
 
 def _point(record: Record) -> Point:
-    return Point(key(f"{record.kind}/{record.name}"), float(record.value), record.time, record.step)
+    kind, name = record.kind, record.name
+    return Point(
+        key(name if name.startswith(f"{kind}/") else f"{kind}/{name}"), float(record.value), record.time, record.step
+    )
 
 
 def _text(value: Any) -> str:

@@ -49,13 +49,13 @@ def write_run(runs, run_id, *, steps=6, status="finished", experiment="irra"):
         (folder / "spec.yaml").write_text("name: irra\n")
         journal.artifact("spec.yaml", folder / "spec.yaml")
         for step in range(steps):
-            journal.record("loss", "sdm", step, 1 / (step + 3))
+            journal.record("loss", "loss/sdm", step, 1 / (step + 3))
             journal.record("weight", "sdm", step, 1.0)
             journal.record("lr", "head@2", step, 1e-5)
             journal.record("timing", "images_per_second", step, 100.0 + step)
         journal.record("absent", "mlm", 2, True)
         for step in (2, 5):
-            journal.record("val", "mAP", step, 10.0 * step)
+            journal.record("val", "val/mAP", step, 10.0 * step)
             save_file({"w": torch.full((4,), float(step))}, folder / "best.safetensors")
             value = {"path": "best.safetensors", "sha256": sha256(folder / "best.safetensors")}
             journal.record("checkpoint", "best", step, value)
