@@ -100,7 +100,8 @@ class Normalised(Architecture):
         super().__init__()
         self.inputs = {"rgb": InputSpec(size=(4, 2))}
         with stream(seed, "all"):
-            self.trunk = nn.Sequential(nn.Linear(24, 16), nn.GELU(), nn.Linear(16, WIDTH))
+            # No bias before BatchNorm: its gradient is rounding noise, which Adam would blow up.
+            self.trunk = nn.Sequential(nn.Linear(24, 16), nn.GELU(), nn.Linear(16, WIDTH, bias=False))
             self.neck = nn.BatchNorm1d(WIDTH)
             self.classifier = nn.Linear(WIDTH, IDENTITIES)
         self.dropout = nn.Dropout(dropout)
