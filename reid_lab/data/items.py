@@ -3,9 +3,49 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
+
+from reid_lab.contracts import IMAGE_ROLES, ROLES, Facts
+from reid_lab.errors import DataError, unknown
+
+SPLITS = ("train", "val", "test")
+ABSENT = -1  # of an item in a group, and of any integer that is unknown
+
+MODALITY_ALIASES: Mapping[str, str] = {
+    "vis": "rgb",
+    "ir": "nir",
+    "ni": "nir",
+    "ti": "tir",
+    "th": "tir",
+    "thermal": "tir",
+    "sk": "sketch",
+    "cp": "cpencil",
+    "text": "caption",
+}
+"""What the field calls the roles; letter case is ignored."""
+
+
+def resolve_modality(name: str, extra_aliases: Mapping[str, str] | None = None) -> str:
+    """The role that a modality's name means, e.g. `vis` and `RGB`: `rgb`. Letter case is ignored.
+
+    Args:
+        name: a role of `contracts.ROLES`, or an alias of one.
+        extra_aliases: alias -> role or built-in alias, of a data set or a spec; they come first.
+
+    Raises:
+        DataError: unknown name; the message gives the nearest one.
+    """
+    known = {**{role: role for role in ROLES}, **MODALITY_ALIASES}
+    for alias, target in (extra_aliases or {}).items():
+        if target.lower() not in known:
+            raise DataError(f"alias '{alias}': {unknown('modality', target, known)}")
+    known |= {alias.lower(): known[target.lower()] for alias, target in (extra_aliases or {}).items()}
+    if name.lower() not in known:
+        raise DataError(unknown("modality", name, known))
+    return known[name.lower()]
 
 
 @dataclass(frozen=True)
@@ -31,6 +71,22 @@ class Items:
         """Number of items."""
         return len(self.pid)
 
+    def select(self, split: str, role: str) -> np.ndarray:
+        """The numbers of the items of a split and role, in item order: (m,) int64."""
+        return np.flatnonzero((self.split == split) & (self.role == role))
+
+    def take(self, index: np.ndarray) -> Items:
+        """The items with these numbers, in this order."""
+        return Items(**{column.name: getattr(self, column.name)[index] for column in fields(self)})
+
+    def splits(self) -> tuple[str, ...]:
+        """The splits that have items."""
+        return tuple(split for split in SPLITS if (self.split == split).any())
+
+    def roles(self) -> tuple[str, ...]:
+        """The roles that have items."""
+        return tuple(role for role in ROLES if (self.role == role).any())
+
 
 class Dataset(ABC):
     """A data set: its items, and the pixels of its image items."""
@@ -42,3 +98,105 @@ class Dataset(ABC):
     @abstractmethod
     def images(self, index: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
         """The pixels of image items of one role, (n, C, height, width) uint8; `size` null: as stored."""
+
+
+@dataclass(frozen=True)
+class Groups:
+    """Which items form each of n groups.
+
+    members: role -> (n,) int64 item numbers, -1 where the group has no item of the role. pids, camids,
+    image_ids: (n,) int64; the pids of train are counted from 0 in sorted order, others are as in the
+    items. labels: further labels, name -> (n,) int64.
+    """
+
+    members: Mapping[str, np.ndarray]
+    pids: np.ndarray
+    camids: np.ndarray
+    image_ids: np.ndarray
+    labels: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        """Number of groups."""
+        return len(self.pids)
+
+    def with_labels(self, labels: Mapping[str, np.ndarray]) -> Groups:
+        """A copy with further labels."""
+        return replace(self, labels={**self.labels, **labels})
+
+
+def train_pids(items: Items) -> np.ndarray:
+    """The identities of train, sorted: training label k stands for the k-th."""
+    return np.unique(items.pid[items.split == "train"])
+
+
+def singles(items: Items, split: str, role: str) -> Groups:
+    """One group for every item of a split and role, in item order.
+
+    Raises:
+        DataError: there is none.
+    """
+    chosen = items.select(split, role)
+    _required(items, split, role, chosen)
+    return _grouped(items, split, {role: chosen}, chosen)
+
+
+def pairs(items: Items, split: str, image_role: str = "rgb", text_role: str = "caption") -> Groups:
+    """One group for every caption of a split with the image that it describes, in the order of the captions.
+
+    A caption without such an image is a group without an image; an image without captions is in no group.
+
+    Raises:
+        DataError: the split has no captions or no images of these roles, or two images of one moment.
+    """
+    texts, images = items.select(split, text_role), items.select(split, image_role)
+    _required(items, split, text_role, texts)
+    _required(items, split, image_role, images)
+    moments, first = np.unique(items.image_id[images], return_index=True)
+    if len(moments) != len(images):
+        raise DataError(f"two {image_role} images of {split} share one image_id: no caption can be paired with both")
+    place = np.searchsorted(moments, items.image_id[texts]).clip(max=len(moments) - 1)
+    found = np.where(moments[place] == items.image_id[texts], images[first[place]], ABSENT)
+    return _grouped(items, split, {image_role: found, text_role: texts}, texts)
+
+
+def _required(items: Items, split: str, role: str, found: np.ndarray) -> None:
+    if not len(found):
+        there = dict.fromkeys(items.role[items.split == split].tolist())
+        raise DataError(f"no {role} items in the split '{split}'; it has: {', '.join(there) or 'nothing'}")
+
+
+def _grouped(items: Items, split: str, members: Mapping[str, np.ndarray], of: np.ndarray) -> Groups:
+    pids = items.pid[of]
+    return Groups(
+        members=members,
+        pids=np.searchsorted(train_pids(items), pids) if split == "train" else pids,
+        camids=items.camid[of],
+        image_ids=items.image_id[of],
+    )
+
+
+def facts(
+    items: Items,
+    roles: Iterable[str],
+    image_size: tuple[int, int] | None = None,
+    labels: Mapping[str, int] | None = None,
+) -> Facts:
+    """What an architecture may know of the data: the identities of train, the cameras, the given roles.
+
+    `image_size` (height, width) as `delivered_size` finds it; `labels`: name -> number of values.
+    """
+    known = Facts(len(train_pids(items)), int(items.camid.max(initial=ABSENT)) + 1, tuple(roles), labels=labels or {})
+    return known if image_size is None else replace(known, image_size=image_size)
+
+
+def delivered_size(dataset: Dataset) -> tuple[int, int]:
+    """Height and width of the images as the data set delivers them (those of the first image item).
+
+    Raises:
+        DataError: the data set has no images, or the first one cannot be read.
+    """
+    first = np.flatnonzero(np.isin(dataset.items.role, IMAGE_ROLES))[:1]
+    if not len(first):
+        raise DataError(f"the data set {dataset.name} has no images")
+    height, width = dataset.images(first, None).shape[-2:]
+    return height, width
