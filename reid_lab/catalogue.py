@@ -8,12 +8,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from reid_lab.errors import SpecError
 from reid_lab.spec import loader
 from reid_lab.spec.loader import Loaded, Outline, Registries
 from reid_lab.spec.run import DataSpec, ModelSpec
 
 if TYPE_CHECKING:
     from reid_lab.data.items import Dataset
+    from reid_lab.data.synthetic import Synthetic
 
 
 def registries() -> Registries:
@@ -50,7 +52,18 @@ def open_data(name: str, sets: Sequence[str] = ()) -> Dataset:
     """A data set opened by its name and overrides. Raises `SpecError` and the data set's own `DataError`."""
     from reid_lab.data import DATASETS
 
-    return DATASETS[name].open(load_data(name, sets), cache_folder())
+    spec = load_data(name, sets)
+    return DATASETS[name].open(spec, cache_folder())
+
+
+def open_synthetic(name: str, sets: Sequence[str] = ()) -> Synthetic:
+    """The embedded benchmark, the one data set that can be drawn. Raises `SpecError` for any other name."""
+    from reid_lab.data import synthetic
+
+    spec = load_data(name, sets)
+    if not isinstance(spec, synthetic.SyntheticSpec):
+        raise SpecError(f"'{name}' is read from files; only synthetic can be made or previewed")
+    return synthetic.open_synthetic(spec, cache_folder())
 
 
 def counts(dataset: Dataset) -> list[tuple[str, ...]]:

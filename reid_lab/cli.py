@@ -215,15 +215,15 @@ def list_runs(runs: Runs = RUNS) -> None:
 def make(
     name: Name,
     folder: Annotated[Path, typer.Argument(help="The folder to write.", show_default=False)],
-    layout: Annotated[Layout, typer.Option("--as", help="The layout to write.")] = Layout.cuhk_pedes,
+    layout: Annotated[Layout, typer.Option("--as", help="The layout to write.")],
     pixels: Annotated[Pixels, typer.Option("--pixels", help="JPEG (quality 95) or PNG files.")] = Pixels.jpeg,
     sets: Sets = [],  # noqa: B006
 ) -> None:
     """Write a data set as real files in a published layout."""
-    from reid_lab.catalogue import open_data
-    from reid_lab.data import write_cuhk_pedes
+    from reid_lab.catalogue import open_synthetic
+    from reid_lab.data.synthetic import write_cuhk_pedes
 
-    write_cuhk_pedes(open_data(name, sets), folder, pixels.value)
+    write_cuhk_pedes(open_synthetic(name, sets), folder, pixels.value)
     typer.echo(str(folder))
 
 
@@ -231,13 +231,14 @@ def make(
 def preview(
     name: Name,
     out: Annotated[Path, typer.Option(help="The image file to write.")] = Path("preview.png"),
+    pids: Annotated[list[int], typer.Option("--pid", help="A person to show; may be repeated.")] = [0, 1, 2, 3, 4, 5],  # noqa: B006
     sets: Sets = [],  # noqa: B006
 ) -> None:
     """Write a contact sheet of a few identities."""
-    from reid_lab.catalogue import open_data
-    from reid_lab.data import contact_sheet
+    from reid_lab.catalogue import open_synthetic
+    from reid_lab.data.synthetic import contact_sheet
 
-    contact_sheet(open_data(name, sets), out)
+    contact_sheet(open_synthetic(name, sets), pids).save(out)
     typer.echo(str(out))
 
 

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -193,6 +194,51 @@ def test_a_closed_pipe_is_no_error_message():
     os.close(write)
     assert done.stderr == b""
     assert done.returncode == 1
+
+
+@pytest.fixture
+def drawn(folder, monkeypatch):
+    from reid_lab.data.synthetic import SyntheticSpec
+
+    monkeypatch.setenv("REID_LAB_CACHE", str(folder / "cache"))
+    registries = replace(REGISTRIES, data={**REGISTRIES.data, "synthetic": lambda: SyntheticSpec})
+    monkeypatch.setattr(catalogue, "registries", lambda: registries)
+    sizes = ("train_identities=2", "val_identities=1", "test_identities=1", "image_size=[48, 24]")
+    return [text for size in ("preset=smoke", *sizes) for text in ("--set", size)]
+
+
+@pytest.mark.parametrize(("pixels", "suffix"), [((), ".jpg"), (("--pixels", "png"), ".png")])
+def test_data_make_writes_a_folder(folder, command, drawn, pixels, suffix):
+    code, out, err = command("data", "make", "synthetic", "there", "--as", "cuhk_pedes", *pixels, *drawn)
+    assert (code, out, err) == (0, ["there"], [])
+    entries = json.loads((folder / "there" / "reid_raw.json").read_text())
+    assert len(entries) == 2 * 3 + 4 + 4
+    assert all((folder / "there" / "imgs" / e["file_path"]).suffix == suffix for e in entries)
+    assert all((folder / "there" / "imgs" / e["file_path"]).is_file() for e in entries)
+    code, _, err = command("data", "make", "synthetic", "there", "--as", "cuhk_pedes", *drawn)
+    assert (code, err) == (2, ["reid-lab: there: is not empty; name a new folder"])
+
+
+def test_data_preview_writes_an_image(folder, command, drawn):
+    code, out, _ = command("data", "preview", "synthetic", "--pid", "0", "--pid", "3", "--out", "sheet.png", *drawn)
+    assert (code, out) == (0, ["sheet.png"])
+    assert (folder / "sheet.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["synthetc"], "unknown data set 'synthetc'; allowed: pictures, synthetic; did you mean 'synthetic'?"),
+        (["pictures"], "'pictures' is read from files; only synthetic can be made or previewed"),
+        (["synthetic", "--set", "hard=2"], "--set hard=2:6: hard: expected a number from 0 to 1 or null, got 2"),
+        (["synthetic", "--pid", "9"], "no person 9; the data set has pids 0 to 3"),
+    ],
+)
+def test_data_refuses_in_one_line(folder, command, drawn, arguments, line):
+    small = drawn if arguments[0] == "synthetic" else []
+    code, out, err = command("data", "preview", *small, *arguments)
+    assert (code, out, err) == (2, [], [f"reid-lab: {line}"])
+    assert not (folder / "preview.png").exists()
 
 
 def test_counts_of_a_data_set():

@@ -41,10 +41,12 @@ class Builder:
 
     Args:
         whole: False when a layer could not be read, so that a missing key means nothing.
+        besides: keys that a file may have at the top besides the section's fields.
     """
 
-    def __init__(self, whole: bool = True) -> None:
+    def __init__(self, whole: bool = True, besides: Sequence[str] = ()) -> None:
         self.whole = whole
+        self.besides = besides
         self.faults: list[tuple[Mark, Fault]] = []
 
     def fault(self, mark: Mark, path: str, what: str) -> None:
@@ -92,7 +94,7 @@ class Builder:
 
     def unknown_key(self, entry: Entry, key: str, path: str, allowed: Mapping[str, FieldInfo]) -> None:
         """Record a key that the section does not have."""
-        names = [*allowed] if "." in path else [*allowed, "extends"]
+        names = [*allowed] if "." in path else [*allowed, *self.besides]
         near = nearest(key, names)
         hint = f"; did you mean '{near}'?" if near else ""
         merge = "; YAML 1.2 has no merge keys, use extends" if key == "<<" else ""

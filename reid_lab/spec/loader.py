@@ -53,7 +53,7 @@ def load(path: str | Path, sets: Sequence[str] = (), *, registries: Registries) 
     """
     path = Path(path)
     layers = gather(path, sets)
-    builder = Builder(layers.whole)
+    builder = Builder(layers.whole, besides=("extends",))
     chosen = _choose(layers, registries, builder)
     tree = _stack(layers.tables, chosen)
     top = Mark(str(path), 1, 1)
@@ -163,7 +163,7 @@ def load_data(name: str, sets: Sequence[str] = (), *, registries: Registries) ->
     for text in sets:
         override(text, layers)
     builder = Builder(layers.whole)
-    tree: Node = Table({}, Mark(name, 1, 1))
+    tree: Node = Table({}, Mark("--set", 0, 1))
     for table in layers.tables:
         tree = merge(tree, table, (Alternative(kind),), {})
     assert isinstance(tree, Table)

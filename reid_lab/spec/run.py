@@ -133,7 +133,7 @@ class TrainSpec(Section):
 class EvalSpec(Section):
     """Evaluation and selection. `select_on: test` marks the run and every table with it."""
 
-    protocol: str = "text_to_image"
+    protocol: str | None = "text_to_image"  # null: nothing is evaluated, and the last weights are kept
     every: Length = Length(epochs=1)
     select_on: Literal["val", "last", "test"] = "val"
     metric: Literal["mAP", "R1", "R5", "R10", "mINP"] = "mAP"

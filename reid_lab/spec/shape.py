@@ -179,4 +179,4 @@ def _range(constraints: Sequence[Any]) -> str:
     if "ge" in bounds and "le" in bounds:
         return f" from {bounds['ge']} to {bounds['le']}"
     signs = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<", "at least": "at least", "at most": "at most"}
-    return "".join(f"{',' if i else ''} {signs[k]} {v}" for i, (k, v) in enumerate(bounds.items()))
+    return " and".join(f" {signs[k]} {v}" for k, v in bounds.items())

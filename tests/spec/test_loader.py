@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from reid_lab.errors import SpecError
-from reid_lab.spec.loader import load
+from reid_lab.spec.loader import load, load_data, outline
 from reid_lab.spec.run import RunSpec
 from reid_lab.spec.schedule import ChainSpec, StepSpec
 from tests.spec.fakes import GOOD, REGISTRIES
@@ -188,3 +188,21 @@ def test_a_file_with_a_byte_order_mark_and_windows_line_ends(tmp_path):
     path.write_bytes(b"\xef\xbb\xbf" + GOOD.replace("\n", "\r\n").encode())
     loaded = load(path, registries=REGISTRIES)
     assert loaded.origin["name"].endswith("good.yaml:1:7")
+
+
+def test_a_data_section_without_a_file():
+    assert load_data("pictures", ["preset=smoke", "image_size=[4, 2]"], registries=REGISTRIES).image_size == (4, 2)
+    with pytest.raises(SpecError) as caught:
+        load_data("pictures", ["presett=smoke", "val={identities: 2}"], registries=REGISTRIES)
+    assert [str(fault) for fault in caught.value.faults] == [
+        "--set presett=smoke:1: presett: no such key; did you mean 'preset'? "
+        "(allowed: name, root, val, image_size, aliases, preset)",
+        "--set val={identities: 2}:18: val.identities: expected a number > 0 and < 1, got 2",
+    ]
+
+
+def test_an_outline_needs_no_registry(folder, tmp_path):
+    folder(base="data: {name: unheard}\n", good="extends: base.yaml\nname: x\nmodel: {name: new}\n", bad="a: [\n")
+    found = outline(tmp_path / "good.yaml")
+    assert (found.name, found.architecture, found.dataset, found.fault) == ("x", "new", "unheard", "")
+    assert "bad YAML" in outline(tmp_path / "bad.yaml").fault
