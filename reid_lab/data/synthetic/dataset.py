@@ -14,7 +14,7 @@ from PIL import Image
 from reid_lab.contracts import IMAGE_ROLES, TEXT_ROLES
 from reid_lab.data.items import Dataset, Items
 from reid_lab.data.synthetic.captions import FORMS, describe
-from reid_lab.data.synthetic.sensors import subject
+from reid_lab.data.synthetic.palette import subject
 from reid_lab.data.synthetic.shards import open_shard, write_atomically
 from reid_lab.data.synthetic.spec import SyntheticSpec, digest, pixels_key, words_key
 from reid_lab.data.synthetic.traits import ATTRIBUTES

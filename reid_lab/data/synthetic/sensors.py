@@ -5,74 +5,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 from PIL import Image, ImageFilter
 
-from reid_lab.data.synthetic.figure import (
-    FIRST_PERSON_PART,
-    PARTS,
-    SCALE,
-    Canvas,
-    Figure,
-    Part,
-    draw_background,
-    draw_occluder,
-    draw_shadow,
-)
-from reid_lab.data.synthetic.traits import COLOUR_RGB, HAIR_RGB, SKIN_RGB, Outfit, Person
-from reid_lab.data.synthetic.world import Camera, Scene, World, camera, outfit, person, scene
+from reid_lab.data.synthetic.canvas import FIRST_PERSON_PART, PARTS, SCALE, Canvas, Part
+from reid_lab.data.synthetic.figure import draw_figure
+from reid_lab.data.synthetic.palette import GARMENT_OF, Subject, colours, subject
+from reid_lab.data.synthetic.pencil import cpencil, sketch
+from reid_lab.data.synthetic.skeleton import Figure
+from reid_lab.data.synthetic.surroundings import draw_background, draw_occluder, draw_shadow
+from reid_lab.data.synthetic.world import World
 from reid_lab.seeding import rng
 
 CHANNELS = {"rgb": 3, "nir": 1, "tir": 1, "sketch": 1, "cpencil": 3}
 
-# Which garment a part belongs to, and how bright it is there.
-_GARMENT: dict[Part, tuple[str, float]] = {
-    Part.UPPER: ("upper", 1.0),
-    Part.UPPER_NEAR: ("upper", 0.88),
-    Part.UPPER_FAR: ("upper", 0.7),
-    Part.TRIM: ("upper", 0.62),
-    Part.SECOND: ("second", 1.0),
-    Part.LOGO: ("second", 1.0),
-    Part.INNER: ("inner", 1.0),
-    Part.LOWER: ("lower", 1.0),
-    Part.LOWER_FAR: ("lower", 0.78),
-    Part.SHOE: ("shoe", 1.0),
-    Part.BAG: ("bag", 1.0),
-    Part.BAG_DARK: ("bag", 0.66),
-    Part.HAT: ("hat", 1.0),
-    Part.HAT_DARK: ("hat", 0.75),
-    Part.EXTRA: ("extra", 1.0),
-    Part.EXTRA_DARK: ("extra", 0.8),
-}
-_COLOUR_OF = {
-    "upper": "upper_colour", "second": "second_colour", "inner": "inner_colour", "lower": "lower_colour",
-    "shoe": "shoe_colour", "bag": "bag_colour", "hat": "hat_colour", "extra": "extra_colour",
-}  # fmt: skip
-_FOLDS = np.array([0.11 if p in _GARMENT else 0.03 for p in Part], dtype=np.float32)
+_FOLDS = np.array([0.11 if p in GARMENT_OF else 0.03 for p in Part], dtype=np.float32)
 _IS_PERSON = np.array([p >= FIRST_PERSON_PART for p in Part], dtype=np.uint8)
-_PAPER = 246.0
-
-
-@dataclass(frozen=True)
-class Subject:
-    """All that a sensor looks at."""
-
-    person: Person
-    outfit: Outfit
-    camera: Camera
-    scene: Scene
-
-
-@lru_cache(maxsize=4096)
-def subject(world: World, split: str, number: int, image: int, role: str) -> Subject:
-    """What image `image` of person `number` of a split shows in one role."""
-    who = person(world, split, number)
-    seen = scene(world, split, number, image, role)
-    clothes = outfit(world, split, number, image % world.outfits, who.attributes["gender"])
-    return Subject(who, clothes, camera(world, seen.camera), seen)
 
 
 def render(world: World, split: str, number: int, image: int, role: str) -> np.ndarray:
@@ -84,7 +34,7 @@ def render(world: World, split: str, number: int, image: int, role: str) -> np.n
         draw_background(canvas, seen.camera, seen.scene)
         draw_shadow(canvas, seen.scene)
     figure = Figure(canvas, seen.person, seen.outfit, seen.scene)
-    figure.draw()
+    draw_figure(figure)
     if not drawing:
         draw_occluder(canvas, seen.scene)
     labels = canvas.labels()
@@ -115,38 +65,13 @@ def _pattern(labels: np.ndarray, figure: Figure, pattern: int) -> np.ndarray:
     return np.where(painted & cloth, np.uint8(Part.SECOND), labels)
 
 
-def _colours(seen: Subject) -> np.ndarray:
-    """The table of part colours, (parts, 3) float32."""
-    table = np.zeros((PARTS, 3), dtype=np.float32)
-    who, worn, camera_, jitter = seen.person.attributes, seen.outfit, seen.camera, seen.scene.jitter
-    table[Part.WALL] = camera_.wall * (0.9 + 0.2 * jitter[2])
-    table[Part.FLOOR] = camera_.floor * (0.9 + 0.2 * jitter[3])
-    for part, prop in zip((Part.PROP_A, Part.PROP_B, Part.PROP_C), camera_.props, strict=True):
-        table[part] = prop[3]
-    table[Part.SHADOW] = table[Part.FLOOR] * 0.62
-    hider = np.array(jitter[10:13], dtype=np.float32) * 110 + 50
-    table[Part.OCCLUDER] = (40, 92, 44) if seen.scene.occluder == 3 else hider
-    table[Part.OCCLUDER_DARK] = table[Part.OCCLUDER] * 0.68
-    skin, hair = SKIN_RGB[who["skin"]], HAIR_RGB[who["hair_colour"]]
-    table[Part.SKIN], table[Part.SKIN_FAR] = skin, skin * 0.84
-    table[Part.FACE] = (34, 26, 26)
-    table[Part.MOUTH] = skin * (0.78, 0.5, 0.5)
-    table[Part.HAIR], table[Part.BEARD] = hair, hair * 0.8 + skin * 0.12
-    table[Part.GLASSES] = (16, 16, 18)
-    table[Part.SOLE] = (232, 232, 230)
-    for part, (garment, bright) in _GARMENT.items():
-        value = worn.attributes[_COLOUR_OF[garment]]
-        if value < len(COLOUR_RGB):
-            table[part] = (COLOUR_RGB[value] + worn.shade[garment]) * bright
-    return np.clip(table, 0, 255)
-
-
 @lru_cache(maxsize=8)
 def _fold_bank(height: int, width: int) -> np.ndarray:
     """Smooth random fields in [-1, 1], (16, height, width): folds of cloth and stains on walls."""
     coarse = rng("folds", height, width).standard_normal((16, 10, 7)).astype(np.float32)
     fields = [np.asarray(Image.fromarray(c).resize((width, height), Image.Resampling.BICUBIC)) for c in coarse]
-    return np.clip(np.stack(fields) * 0.7, -1, 1)
+    bank: np.ndarray = np.clip(np.stack(fields) * 0.7, -1, 1)
+    return bank
 
 
 def _shading(labels: np.ndarray, seen: Subject, noise: np.random.Generator) -> np.ndarray:
@@ -155,7 +80,8 @@ def _shading(labels: np.ndarray, seen: Subject, noise: np.random.Generator) -> n
     bank = _fold_bank(*small.shape)
     fold = bank[int(noise.integers(len(bank)))]
     across = np.linspace(-1, 1, small.shape[1], dtype=np.float32)[None, :]
-    return (1 + _FOLDS[small] * fold) * (1 + 0.22 * seen.scene.side_light * across)
+    shading: np.ndarray = (1 + _FOLDS[small] * fold) * (1 + 0.22 * seen.scene.side_light * across)
+    return shading
 
 
 def _reduce(labels: np.ndarray, table: np.ndarray) -> np.ndarray:
@@ -176,20 +102,21 @@ def _degrade(pixels: np.ndarray, seen: Subject, noise: np.random.Generator, sigm
         image = image.filter(ImageFilter.GaussianBlur(seen.camera.blur * height / 96))
     out = np.asarray(image, dtype=np.float32)
     out = out + noise.standard_normal(out.shape, dtype=np.float32) * sigma
-    return np.clip(out + 0.5, 0, 255).astype(np.uint8).reshape(height, width, -1)
+    final: np.ndarray = np.clip(out + 0.5, 0, 255).astype(np.uint8).reshape(height, width, -1)
+    return final
 
 
 def _rgb(labels: np.ndarray, seen: Subject, world: World, noise: np.random.Generator) -> np.ndarray:
     light = _shading(labels, seen, noise)[..., None] * (seen.camera.cast * seen.camera.gain * seen.scene.gain)
     curve = (np.arange(256, dtype=np.float32) / 255) ** seen.scene.gamma * 255
-    pixels = _reduce(labels, curve[_colours(seen).astype(np.uint8)]) * light
+    pixels = _reduce(labels, curve[colours(seen).astype(np.uint8)]) * light
     return _degrade(pixels, seen, noise, seen.camera.noise)
 
 
 def _nir(labels: np.ndarray, seen: Subject, world: World, noise: np.random.Generator) -> np.ndarray:
     """Near infrared: the material decides, not its colour; a lamp at the camera lights the middle."""
-    table = _colours(seen).mean(1) * 0.45 + 40
-    for part, (garment, bright) in _GARMENT.items():
+    table = colours(seen).mean(1) * 0.45 + 40
+    for part, (garment, bright) in GARMENT_OF.items():
         table[part] = 225 * seen.outfit.nir[garment] * bright
     skin = seen.person.attributes["skin"]
     table[Part.SKIN], table[Part.SKIN_FAR] = 205 - 9 * skin, 176 - 8 * skin
@@ -218,7 +145,7 @@ def _tir(labels: np.ndarray, seen: Subject, world: World, noise: np.random.Gener
     upper = (0.66, 0.62, 0.54, 0.5, 0.46, 0.4, 0.64)[worn.attributes["upper"]]
     lower = (0.56, 0.6, 0.58, 0.54, 0.66)[worn.attributes["lower"]]
     warm = {"upper": upper, "second": upper, "inner": 0.7, "lower": lower, "shoe": 0.4, "bag": 0.3, "hat": 0.5}
-    for part, (garment, _) in _GARMENT.items():
+    for part, (garment, _) in GARMENT_OF.items():
         table[part] = warm.get(garment, 0.44) + worn.warmth[garment]
     table[Part.UPPER_FAR] -= 0.04
     table[Part.LOWER_FAR] -= 0.04
@@ -235,78 +162,8 @@ def _tir(labels: np.ndarray, seen: Subject, world: World, noise: np.random.Gener
 def _fold_factor(labels: np.ndarray, noise: np.random.Generator) -> np.ndarray:
     small = labels[::SCALE, ::SCALE]
     bank = _fold_bank(*small.shape)
-    return 1 + 0.5 * _FOLDS[small] * bank[int(noise.integers(len(bank)))]
+    factors: np.ndarray = 1 + 0.5 * _FOLDS[small] * bank[int(noise.integers(len(bank)))]
+    return factors
 
 
-def _wobble(labels: np.ndarray, noise: np.random.Generator) -> np.ndarray:
-    """Moves rows and columns by smooth small amounts, as an unsure hand does."""
-    moved = labels
-    for axis in (0, 1):
-        n = moved.shape[1 - axis]
-        knots = noise.normal(0, 0.011 * labels.shape[0], 9)
-        shift = np.rint(np.interp(np.linspace(0, 8, n), np.arange(9), knots)).astype(np.int64)
-        across = np.arange(moved.shape[axis])
-        if axis == 0:
-            rows = np.clip(across[:, None] + shift[None, :], 0, moved.shape[0] - 1)
-            moved = np.take_along_axis(moved, rows, 0)
-        else:
-            columns = np.clip(across[None, :] + shift[:, None], 0, moved.shape[1] - 1)
-            moved = np.take_along_axis(moved, columns, 1)
-    return moved
-
-
-def _lines(labels: np.ndarray) -> np.ndarray:
-    """Where parts meet: (height, width) bool at supersampled size, two pixels wide."""
-    edge = np.zeros(labels.shape, dtype=bool)
-    down, right = labels[1:] != labels[:-1], labels[:, 1:] != labels[:, :-1]
-    edge[1:] |= down
-    edge[:-1] |= down
-    edge[:, 1:] |= right
-    edge[:, :-1] |= right
-    return edge
-
-
-def _strokes(labels: np.ndarray, noise: np.random.Generator) -> np.ndarray:
-    """Slanting pencil strokes in [0, 1], (height, width) at supersampled size."""
-    slope, period = noise.uniform(0.5, 1.6), noise.uniform(5.0, 8.0) * labels.shape[0] / 192
-    rows = np.arange(labels.shape[0], dtype=np.float32)[:, None]
-    columns = np.arange(labels.shape[1], dtype=np.float32)[None, :]
-    return np.abs(((columns + np.float32(slope) * rows) / np.float32(period)) % 1.0 - 0.5) * 2
-
-
-def _sketch(labels: np.ndarray, seen: Subject, world: World, noise: np.random.Generator) -> np.ndarray:
-    """A pencil drawing: outlines, and hatching that is denser on dark clothes."""
-    labels = _wobble(labels, noise)
-    darkness = 1 - _colours(seen).mean(1) / 255
-    darkness[: int(FIRST_PERSON_PART)] = 0
-    ink = np.clip(darkness + noise.normal(0, 0.1, PARTS), 0, 1).astype(np.float32)
-    ink[: int(FIRST_PERSON_PART)] = 0
-    hatch = _strokes(labels, noise) < (0.75 * ink**1.5)[labels]
-    pixels = np.where(hatch, np.float32(150), np.float32(_PAPER))
-    pixels[_lines(labels)] = 46 + 50 * seen.scene.jitter[15]
-    return _on_paper(pixels, noise)
-
-
-def _cpencil(labels: np.ndarray, seen: Subject, world: World, noise: np.random.Generator) -> np.ndarray:
-    """A drawing with colour pencils: outlines and coloured strokes, the hues those of memory and of the box."""
-    labels = _wobble(labels, noise)
-    table = _colours(seen) + noise.normal(0, 14 + 16 * world.hard, (PARTS, 3))
-    pressure = noise.uniform(0.4, 0.75)
-    table = np.clip(_PAPER + (np.clip(table, 0, 255) - _PAPER) * pressure, 0, 255).astype(np.float32)
-    table[: int(FIRST_PERSON_PART)] = _PAPER
-    strength = (0.45 + 0.55 * _strokes(labels, noise))[..., None]
-    pixels = _PAPER + (table[labels] - _PAPER) * strength
-    pixels[_lines(labels)] *= 0.55
-    return _on_paper(pixels, noise)
-
-
-def _on_paper(pixels: np.ndarray, noise: np.random.Generator) -> np.ndarray:
-    """Averages down to final size and adds the grain of the paper; (height, width, C) uint8."""
-    image = Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)).reduce(SCALE)
-    out = np.asarray(image, dtype=np.float32)
-    grain = noise.standard_normal(out.shape[:2], dtype=np.float32) * 4
-    out = out + (grain[..., None] if out.ndim == 3 else grain)
-    return np.clip(out + 0.5, 0, 255).astype(np.uint8).reshape(*out.shape[:2], -1)
-
-
-_SENSORS = {"rgb": _rgb, "nir": _nir, "tir": _tir, "sketch": _sketch, "cpencil": _cpencil}
+_SENSORS = {"rgb": _rgb, "nir": _nir, "tir": _tir, "sketch": sketch, "cpencil": cpencil}

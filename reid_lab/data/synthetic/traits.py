@@ -28,6 +28,14 @@ NO_COLOUR = len(COLOURS)
 SKIN_RGB = np.array([(246, 214, 194), (228, 182, 150), (198, 146, 106), (146, 96, 64), (86, 56, 42)], dtype=np.float32)
 HAIR_RGB = np.array([(24, 20, 20), (86, 54, 32), (214, 178, 104), (168, 74, 34), (172, 172, 172)], dtype=np.float32)
 
+# The values of the attributes that decide shapes, by name.
+TSHIRT, SHIRT, SWEATER, HOODIE, JACKET, COAT, DRESS = range(7)
+TROUSERS, SHORTS, SKIRT, LONG_SKIRT, LEGGINGS = range(5)
+SNEAKERS, BOOTS, SANDALS = range(3)
+NO_BAG, BACKPACK, SHOULDER_BAG, HANDBAG, SUITCASE = range(5)
+BALD, CROPPED, SHORT, BOB, LONG, PONYTAIL, BUN, CURLY = range(8)
+SCARF, UMBRELLA, MASK = 1, 2, 3
+
 IDENTITY: Mapping[str, tuple[str, ...]] = {
     "gender": ("man", "woman"),
     "age": ("young", "middle", "old"),

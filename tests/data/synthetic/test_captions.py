@@ -7,7 +7,7 @@ import pytest
 
 from reid_lab.data.synthetic import ATTRIBUTES, SyntheticSpec, vocabulary
 from reid_lab.data.synthetic.captions import FORMS, Wording, describe
-from reid_lab.data.synthetic.sensors import subject
+from reid_lab.data.synthetic.palette import subject
 from reid_lab.data.synthetic.traits import IDENTITY, OUTFIT
 
 WORLD = replace(SyntheticSpec(preset="smoke").world, hard=1.0)

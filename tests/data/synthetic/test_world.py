@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from reid_lab.data.synthetic import ATTRIBUTES, SyntheticSpec
-from reid_lab.data.synthetic.sensors import CHANNELS, render, subject
+from reid_lab.data.synthetic.palette import subject
+from reid_lab.data.synthetic.sensors import CHANNELS, render
 from reid_lab.data.synthetic.traits import GARMENTS, NO_COLOUR, settle
 from reid_lab.data.synthetic.world import CAMERAS, SPLITS, camera_of, outfit, person, scene
 
