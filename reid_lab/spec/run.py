@@ -140,6 +140,13 @@ class EvalSpec(Section):
     patience: Positive | None = None  # evaluations without improvement before an early stop
     batch: Annotated[Positive, LOCAL] = 256
 
+    @model_validator(mode="after")
+    def _measurable(self) -> EvalSpec:
+        if self.protocol is None and self.select_on != "last":
+            what = f"'{self.select_on}' needs a protocol, but eval.protocol is null (allowed: last)"
+            raise Misfit("select_on", what, because="protocol")
+        return self
+
 
 class CheckpointSpec(Section):
     """How often `last` is written (`best` follows the evaluations)."""

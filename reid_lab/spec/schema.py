@@ -29,7 +29,7 @@ def json_schema(registries: Registries) -> dict[str, Any]:
     for part, registry in (("model", models), ("data", data)):
         variants = {name: references[kind, "validation"] for name, kind in registry.items()}
         properties[part] = _named(variants)
-    definitions["EvalSpec"]["properties"]["protocol"] |= {"enum": sorted(registries.protocols)}
+    definitions["EvalSpec"]["properties"]["protocol"] |= {"enum": [*sorted(registries.protocols), None]}
     properties["extends"] = {
         "description": "files that this one is laid over, relative to it; later ones over earlier ones",
         "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}],

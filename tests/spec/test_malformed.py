@@ -345,6 +345,11 @@ CASES: dict[str, tuple[str | bytes, tuple[str, ...], list[str]]] = {
         (),
         ["bad.yaml:4:19: eval.select_on: 'val' needs a validation split, but data.val is none (allowed: last, test)"],
     ),
+    "nothing to select by": (
+        HEAD + "eval: {protocol: null}\n",
+        (),
+        ["bad.yaml:4:18: eval.select_on: 'val' needs a protocol, but eval.protocol is null (allowed: last)"],
+    ),
     "extends a missing file": ("extends: base.yaml\n", (), ["bad.yaml:1:10: extends: base.yaml: no such file"]),
     "extends itself": (
         "extends: bad.yaml\n" + HEAD,
