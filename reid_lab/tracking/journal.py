@@ -1,136 +1,37 @@
 """A run's append-only event log in JSON lines: the truth that MLflow mirrors.
 
-One line is one record: what kind, which name, at which step, the value, and when (integer
-milliseconds since 1970, fixed when it is recorded). `(kind, name, step)` is its key.
-
-Result kinds are compared bit for bit: an interrupted run that redoes a step records it again, and
-the journal checks that it came out as before instead of writing it twice. Values per kind:
-
-* `param` (name: dotted path in the spec, step 0), any plain value; only what the run's identity covers;
-* `loss`, `weight`, `lr`, `schedule`, `diag`, `val`, `test`: a number; the name may begin with its kind (`loss/sdm`);
-* `absent` (name: the loss): True, the term had no valid rows at this step;
-* `select`, `final`: a number or a mapping;
-* `input` (name: the data set, step 0): a mapping with `digest`;
-* `checkpoint` (name: `best`, `last`, …): a mapping with `path` (relative to the run folder) and `sha256`.
-
-`timing` and `system` are measurements: numbers, the first of a key is kept and nothing is compared.
-`start`, `stop`, `artifact` and `note` are events: each is appended, `Journal.start`, `stop` and
-`artifact` write them.
+The kinds of records, and what each holds, are named in `reid_lab.tracking.records`. An interrupted
+run that redoes a step records it again, and the journal checks that it came out as before instead
+of writing it twice.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-import math
 import os
 import socket
 import threading
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, NamedTuple
+from typing import Any, BinaryIO, Literal
 
 from reid_lab.errors import Fault, RunError, unknown
-
-FILE = "journal.jsonl"
-SERIES = frozenset(("loss", "weight", "lr", "schedule", "diag", "val", "test", "absent"))
-RESULTS = SERIES | {"param", "input", "select", "checkpoint", "final"}
-MEASUREMENTS = frozenset(("timing", "system"))
-EVENTS = frozenset(("start", "stop", "artifact", "note"))
-NUMBERS = SERIES | MEASUREMENTS
-KINDS = RESULTS | MEASUREMENTS | EVENTS
+from reid_lab.tracking.records import (
+    EVENTS,
+    KINDS,
+    NUMBERS,
+    RESULTS,
+    Record,
+    encode,
+    marker,
+    packed,
+    parse,
+    read,
+    sha256,
+    unpacked,
+)
 
 Status = Literal["finished", "failed", "interrupted"]
-
-_encode = json.JSONEncoder(allow_nan=False, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode
-
-
-class Record(NamedTuple):
-    """One line of the journal; `time` in milliseconds since 1970."""
-
-    kind: str
-    name: str
-    step: int
-    value: Any
-    time: int
-
-
-def _plain(value: Any) -> Any:
-    """`value` as JSON holds it: NaN and infinities become {"float": "nan"}, array scalars Python numbers."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else {"float": repr(float(value))}
-    if value is None or isinstance(value, (bool, int, str)):
-        return value
-    if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(v) for v in value]
-    if isinstance(value, os.PathLike):
-        return os.fspath(value)
-    if hasattr(value, "item"):
-        return _plain(value.item())
-    raise TypeError(f"a journal holds plain values, not {type(value).__name__}")
-
-
-def _restored(value: Any) -> Any:
-    if isinstance(value, dict):
-        if value.keys() == {"float"}:
-            return float(value["float"])
-        return {k: _restored(v) for k, v in value.items()}
-    return [_restored(v) for v in value] if isinstance(value, list) else value
-
-
-def _parse(line: bytes) -> Record:
-    """The record of one line; ValueError when it is not one."""
-    try:
-        fields = json.loads(line)
-        record = Record(fields["kind"], fields["name"], fields["step"], fields["value"], fields["time"])
-    except (KeyError, TypeError) as error:
-        raise ValueError("not a record") from error
-    return record._replace(value=_restored(record.value)) if isinstance(record.value, (dict, list)) else record
-
-
-def read(path: Path, start: int = 0, stop: int | None = None) -> Iterator[tuple[Record, int]]:
-    """The records between two byte offsets of a journal, each with the offset after it.
-
-    A line without its end (being written, or torn) ends the reading. Raises `RunError` on a whole
-    line that is not a record.
-    """
-    with path.open("rb") as file:
-        file.seek(start)
-        offset = start
-        while stop is None or offset < stop:
-            line = file.readline()
-            if not line.endswith(b"\n"):
-                return
-            offset += len(line)
-            try:
-                yield _parse(line), offset
-            except ValueError:
-                raise RunError(Fault(f"the record that ends at byte {offset} is damaged", str(path))) from None
-
-
-def durable_offset(path: Path) -> int:
-    """How many bytes of a journal are known to be on disk; a mirror reads no further.
-
-    A journal without a marker (copied without it) counts whole.
-    """
-    size = path.stat().st_size
-    try:
-        return min(size, int(_marker(path).read_bytes()))
-    except (FileNotFoundError, ValueError):
-        return size
-
-
-def _marker(path: Path) -> Path:
-    return path.with_suffix(".durable")
-
-
-def sha256(path: Path) -> str:
-    """The hexadecimal SHA-256 of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 class Journal:
@@ -155,7 +56,7 @@ class Journal:
         try:
             self._written = self._end = self._repair()  # bytes in the file; the same with what is pending
             self._file.truncate(self._written)
-            self._marker_file = os.open(_marker(path), os.O_RDWR | os.O_CREAT, 0o644)
+            self._marker_file = os.open(marker(path), os.O_RDWR | os.O_CREAT, 0o644)
         except BaseException:
             self._file.close()
             raise
@@ -164,7 +65,7 @@ class Journal:
 
     def _repair(self) -> int:
         """Index the whole file; the offset after its last good line."""
-        good = number = 0
+        good = 0
         damaged: int | None = None
         with self.path.open("rb") as file:
             for number, line in enumerate(file, 1):
@@ -173,7 +74,7 @@ class Journal:
                 try:
                     if not line.endswith(b"\n"):
                         raise ValueError("torn")
-                    record = _parse(line)
+                    record = parse(line)
                 except ValueError:
                     damaged = number
                     continue
@@ -198,25 +99,25 @@ class Journal:
         """
         if kind not in KINDS:
             raise ValueError(unknown("kind of record", kind, KINDS))
-        plain = _plain(value)
-        if kind in NUMBERS and not isinstance(_restored(plain), (int, float)):
+        new = packed(value)
+        if kind in NUMBERS and not isinstance(unpacked(new), (int, float)):
             raise TypeError(f"the value of {kind} '{name}' must be a number, not {type(value).__name__}")
         with self._lock:
             offset = self._held.get((kind, name), {}).get(step) if kind not in EVENTS else None
             if offset is None:
-                self._append(kind, name, int(step), plain)
+                self._append(kind, name, int(step), new)
             elif kind in RESULTS:
-                self._compare(kind, name, step, plain, offset)
+                self._compare(kind, name, step, new, offset)
 
-    def _append(self, kind: str, name: str, step: int, plain: Any) -> None:
+    def _append(self, kind: str, name: str, step: int, value: Any) -> None:
         now = time.time_ns() // 1_000_000
-        line = _encode({"kind": kind, "name": name, "step": step, "value": plain, "time": now}).encode() + b"\n"
+        line = encode({"kind": kind, "name": name, "step": step, "value": value, "time": now}).encode() + b"\n"
         self._index(kind, name, step, self._end)
         self._pending.append(line)
         self._end += len(line)
 
-    def _compare(self, kind: str, name: str, step: int, plain: Any, offset: int) -> None:
-        old, new = _encode(_plain(self._at(offset).value)), _encode(plain)
+    def _compare(self, kind: str, name: str, step: int, value: Any, offset: int) -> None:
+        old, new = encode(packed(self._at(offset).value)), encode(value)
         if old == new:
             return
         if self.strict:
@@ -235,7 +136,7 @@ class Journal:
             self._write()
         with self.path.open("rb") as file:
             file.seek(offset)
-            return _parse(file.readline())
+            return parse(file.readline())
 
     def get(self, kind: str, name: str, step: int) -> Any:
         """The value held for a key of a result or measurement; None when there is none."""
@@ -316,7 +217,7 @@ class Journal:
 
     def result_records(self) -> list[str]:
         """The results without their times, one canonical line per key, sorted: equal for equal runs."""
-        lines = [_encode([r.kind, r.name, r.step, _plain(r.value)]) for r in self.records() if r.kind in RESULTS]
+        lines = [encode([r.kind, r.name, r.step, packed(r.value)]) for r in self.records() if r.kind in RESULTS]
         return sorted(lines)
 
     def close(self) -> None:

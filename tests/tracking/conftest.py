@@ -8,8 +8,9 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from reid_lab.tracking.journal import Journal, sha256
+from reid_lab.tracking.journal import Journal
 from reid_lab.tracking.mlflow_store import RUN_TAG, Store
+from reid_lab.tracking.records import sha256
 
 
 @pytest.fixture(scope="session")

@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from reid_lab.errors import RunError
-from reid_lab.tracking import journal as module
-from reid_lab.tracking.journal import Journal, Record, durable_offset, read
+from reid_lab.tracking.journal import Journal
+from reid_lab.tracking.records import Record, durable_offset, read, sha256
 
 
 @pytest.fixture
@@ -268,7 +268,7 @@ def test_start_stop_and_artifact_events(path):
     assert start.value["run_id"] == "abc-1"
     assert start.value["tags"] == {"git": "c0ffee"}
     assert start.value["pid"] == os.getpid()
-    digest = module.sha256(path.parent / "spec.yaml")
+    digest = sha256(path.parent / "spec.yaml")
     assert artifact == Record("artifact", "spec.yaml", 0, {"path": "spec.yaml", "sha256": digest}, artifact.time)
     assert (stop.step, stop.value) == (7, {"status": "failed", "reason": "loss sdm is NaN"})
 

@@ -10,10 +10,12 @@ import time
 import pytest
 
 from reid_lab.errors import RunError, UserError
-from reid_lab.tracking.journal import NUMBERS, Journal, durable_offset, read, sha256
+from reid_lab.tracking.journal import Journal
 from reid_lab.tracking.lock import RunLock
-from reid_lab.tracking.mirror import Mirror, Progress, Replay, sync
+from reid_lab.tracking.mirror import Mirror, sync
 from reid_lab.tracking.mlflow_store import Store, store_uri
+from reid_lab.tracking.records import NUMBERS, durable_offset, read, sha256
+from reid_lab.tracking.replay import Progress, Replay
 from tests.tracking.conftest import assert_each_point_once, contents, write_run
 
 NOWHERE = "http://127.0.0.1:9"  # the discard port: refused at once

@@ -20,6 +20,7 @@ from reid_lab.tracking import ui
 from reid_lab.tracking.journal import Journal
 from reid_lab.tracking.mirror import Mirror, sync
 from reid_lab.tracking.mlflow_store import Location, Store
+from reid_lab.tracking.workspace import apply_workspace
 from tests.tracking.conftest import assert_each_point_once, contents, write_run
 
 BASE = "http://127.0.0.1:5000"
@@ -65,7 +66,7 @@ def test_the_workspace_describes_experiments_and_saves_views(store, tmp_path):
         "    results: {columns: ['metrics.`test/mAP`'], order: 'metrics.`test/mAP`', search: 'metrics.`a` > 1'}\n"
     )
     for _ in range(2):
-        assert ui.apply_workspace(store, file) == ["workspace test"]
+        assert apply_workspace(store, file) == ["workspace test"]
     tags = store.client().get_experiment_by_name("workspace test").tags
     assert tags["mlflow.note.content"] == "*all*"
     link = ui.experiment_link(BASE, "1", view="results")
@@ -78,7 +79,7 @@ def test_the_workspace_describes_experiments_and_saves_views(store, tmp_path):
 
 
 def test_the_template_is_valid(store):
-    names = ui.apply_workspace(store, TEMPLATE / "experiments.yaml")
+    names = apply_workspace(store, TEMPLATE / "experiments.yaml")
     assert "irra" in names
     assert set(names) <= set(store.experiments())
 
@@ -97,13 +98,13 @@ def test_the_template_is_valid(store):
 def test_a_malformed_workspace_is_an_error(store, tmp_path, text, words):
     (tmp_path / "experiments.yaml").write_text(text)
     with pytest.raises(UserError) as error:
-        ui.apply_workspace(store, tmp_path / "experiments.yaml")
+        apply_workspace(store, tmp_path / "experiments.yaml")
     assert all(word in str(error.value) for word in words)
     assert "Traceback" not in str(error.value)
 
 
 def test_no_workspace_is_fine(store, tmp_path):
-    assert ui.apply_workspace(store, tmp_path / "experiments.yaml") == []
+    assert apply_workspace(store, tmp_path / "experiments.yaml") == []
 
 
 def test_opening_refuses_what_is_not_there(runs, store):
