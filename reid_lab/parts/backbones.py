@@ -6,6 +6,7 @@ read and written directly (`huggingface`), so that building a trunk imports noth
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping
@@ -56,6 +57,18 @@ def resolve(name: str) -> Path:
         what = unknown("backbone", name, PRESETS)
         raise SpecError(f"{what} (a folder with config.json, or a hub id OWNER/NAME, is possible too)")
     return _hub(name)
+
+
+def fingerprint(name: str) -> str:
+    """sha256 over the configuration, weights and vocabulary of a backbone: part of a run's identity."""
+    folder = resolve(name)
+    digest = hashlib.sha256()
+    for file in ("config.json", *_FILES, "vocab.json", "merges.txt", "vocab.txt"):
+        if (folder / file).is_file():
+            digest.update(f"{file}:".encode())
+            with (folder / file).open("rb") as content:
+                digest.update(hashlib.file_digest(content, "sha256").digest())
+    return digest.hexdigest()
 
 
 def _hub(name: str) -> Path:
@@ -162,6 +175,9 @@ class FolderTokenizer:
         self.mask_id = vocabulary.get(mask, self.start_id - 1)
         self.pad_id = 0 if is_clip else vocabulary.get("[PAD]", 0)
         self.size = len(vocabulary)
+        special = [self.start_id, self.end_id, self.mask_id]
+        first_word = 1 + max(*special, self.pad_id, vocabulary.get("[UNK]", 0))
+        self.words = range(1, min(special)) if is_clip else range(first_word, self.size)
         self._open = partial(open_backend, is_clip)
         self._backend: Any = None
 

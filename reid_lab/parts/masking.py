@@ -33,12 +33,11 @@ def mask_tokens(ids: Tensor, keys: Tensor, masking: Masking, tokenizer: Tokenize
     special = torch.tensor(
         [tokenizer.pad_id, tokenizer.start_id, tokenizer.end_id, tokenizer.mask_id, IGNORED], device=ids.device
     )
-    ordinary = min(tokenizer.mask_id, tokenizer.start_id, tokenizer.end_id)
     eligible = ~torch.isin(ids, special)
     length = ids.shape[1]
     chosen = eligible & (uniform(keys, "mlm/choose", length) < masking.rate)
     fate = uniform(keys, "mlm/fate", length)
-    replacement = 1 + (uniform(keys, "mlm/token", length) * (ordinary - 1)).long()
+    replacement = tokenizer.words.start + (uniform(keys, "mlm/token", length) * len(tokenizer.words)).long()
 
     first = eligible & ~chosen.any(dim=1, keepdim=True)
     first[:, 2:] = False

@@ -50,13 +50,14 @@ class ClipConfig:
 
 
 class Tokenizer(Protocol):
-    """Turns captions into token ids, and knows its special ids."""
+    """Turns captions into token ids, and knows its special ids; `words` are the ids of ordinary tokens."""
 
     size: int
     pad_id: int
     mask_id: int
     start_id: int
     end_id: int
+    words: range
 
     def __call__(self, texts: list[str], max_length: int) -> Tensor:
         """Captions -> ids (n, max_length) int64, padded with `pad_id`; the end token survives truncation."""
