@@ -37,12 +37,11 @@ class IrraLike(ModelSpec):
     temperature: Annotated[float, Field(gt=0), Tune(0.01, 0.1, log=True)] = 0.02
     id_weight: Scheduled = 1.0
 
-    @field_validator("backbone")
+    @field_validator("id_weight")
     @classmethod
-    def _known(cls, value: str) -> str:
-        presets = ("tiny-clip", "tiny-vit")
-        if "/" not in value and value not in presets:
-            raise ValueError(unknown("backbone", value, presets))
+    def _not_thirteen(cls, value: object) -> object:
+        if value == 13:
+            raise ValueError("13 brings bad luck")
         return value
 
 
@@ -56,10 +55,16 @@ class Pictures(DataSpec):
     preset: Literal["smoke", "default"] = "default"
 
 
+def backbone(name: str) -> str | None:
+    presets = ("tiny-clip", "tiny-vit")
+    return None if "/" in name or name in presets else unknown("backbone", name, presets)
+
+
 REGISTRIES = Registries(
     models={"irra": lambda: IrraLike, "other": lambda: OtherModel},
     data={"pictures": lambda: Pictures},
     protocols=("text_to_image", "image_to_image"),
+    checks={"backbone": backbone},
 )
 
 GOOD = """\

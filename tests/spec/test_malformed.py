@@ -269,6 +269,15 @@ CASES: dict[str, tuple[str | bytes, tuple[str, ...], list[str]]] = {
             "bad.yaml:3:31: model.backbone: unknown backbone 'tiny-clipp'; allowed: tiny-clip, tiny-vit; did you mean 'tiny-clip'?"
         ],
     ),
+    "unknown backbone and other faults of the section": (
+        "name: x\ndata: {name: pictures}\nmodel: {name: irra, backbone: resnet, temperature: 0, id_weight: 13}\n",
+        (),
+        [
+            "bad.yaml:3:31: model.backbone: unknown backbone 'resnet'; allowed: tiny-clip, tiny-vit",
+            "bad.yaml:3:52: model.temperature: expected a number > 0, got 0",
+            "bad.yaml:3:66: model.id_weight: 13 brings bad luck",
+        ],
+    ),
     "architecture is a number": (
         "name: x\ndata: {name: pictures}\nmodel: {name: 3}\n",
         (),
