@@ -15,7 +15,7 @@ from reid_lab.engine import optim
 from reid_lab.engine.evaluate import embed, peak_memory
 from reid_lab.engine.plan import FitPlan
 from reid_lab.engine.runtime import Runtime
-from reid_lab.engine.step import Step, chosen_terms
+from reid_lab.engine.step import Step, check_stages, chosen_terms
 
 STEPS = 2
 
@@ -58,12 +58,7 @@ def dry_steps(
     if runtime.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(runtime.device)
     trial = copy.deepcopy(model).to(runtime.device).train()
-    for stage in plan.stages:
-        chosen_terms(trial, stage.terms)
-        optim.set_trainable(trial, stage.trainable or ())
-    trial.load_state_dict(model.state_dict())
-    for parameter, original in zip(trial.parameters(), model.parameters(), strict=True):
-        parameter.requires_grad_(original.requires_grad)
+    check_stages(trial, plan.stages)
     first = plan.stages[0]
     if first.trainable is not None:
         optim.set_trainable(trial, first.trainable)

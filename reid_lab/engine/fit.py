@@ -28,7 +28,7 @@ from reid_lab.engine.evaluate import evaluating
 from reid_lab.engine.keeper import Keeper, Restored, State
 from reid_lab.engine.plan import FitPlan, FitResult, Reporter
 from reid_lab.engine.runtime import Runtime
-from reid_lab.engine.step import Step, StepResult, chosen_terms
+from reid_lab.engine.step import Step, StepResult, check_stages, chosen_terms
 from reid_lab.errors import Interrupted, RunError, UserError, unknown
 from reid_lab.seeding import stream as random_stream
 
@@ -109,8 +109,7 @@ class _Loop:
 
     def run(self) -> FitResult:
         """Trains to the end of the plan, an early stop or an interruption."""
-        for stage in self.plan.stages:
-            chosen_terms(self.model, stage.terms)
+        check_stages(self.model, self.plan.stages)
         saved = self.keeper.restore(self.model)
         if saved is not None:
             self._resume(saved)
@@ -277,6 +276,7 @@ class _Loop:
             last=self.folder / LAST,
             weights_sha256=sha256,
         )
+        self.recorder.flush()
         self.reporter.finish(result)
         return result
 

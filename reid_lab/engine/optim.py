@@ -19,6 +19,13 @@ def set_trainable(model: nn.Module, patterns: Sequence[str]) -> None:
 
     Raises SpecError for every pattern that matches no parameter.
     """
+    check_trainable(model, patterns)
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(any(fnmatchcase(name, pattern) for pattern in patterns))
+
+
+def check_trainable(model: nn.Module, patterns: Sequence[str]) -> None:
+    """Raises SpecError for every pattern that matches no parameter."""
     names = [name for name, _ in model.named_parameters()]
     faults = []
     for pattern in patterns:
@@ -28,8 +35,6 @@ def set_trainable(model: nn.Module, patterns: Sequence[str]) -> None:
             faults.append(f"trainable pattern '{pattern}' matches none of {len(names)} parameters{hint}")
     if faults:
         raise SpecError(*faults)
-    for name, parameter in model.named_parameters():
-        parameter.requires_grad_(any(fnmatchcase(name, pattern) for pattern in patterns))
 
 
 def parameter_groups(model: Architecture, plan: OptimizerPlan) -> list[dict[str, Any]]:

@@ -23,8 +23,9 @@ from torch import Tensor
 from reid_lab.contracts import Architecture, Batch, Encoded, Sum, Term
 from reid_lab.engine import optim
 from reid_lab.engine.globalbatch import GlobalBatch, merge, split
+from reid_lab.engine.plan import StagePlan
 from reid_lab.engine.runtime import Runtime
-from reid_lab.errors import NonFiniteLoss, SpecError, unknown
+from reid_lab.errors import Fault, NonFiniteLoss, SpecError, unknown
 from reid_lab.schedules import Progress
 from reid_lab.seeding import stream
 
@@ -64,6 +65,22 @@ def chosen_terms(model: Architecture, names: Sequence[str] | None) -> tuple[Term
     if not kept:
         raise SpecError(f"no loss term is left to train with; the architecture has: {', '.join(known) or 'none'}")
     return kept
+
+
+def check_stages(model: Architecture, stages: Sequence[StagePlan]) -> None:
+    """Raises SpecError with every term and every parameter pattern that the model does not know."""
+    faults = []
+    for stage in stages:
+        for check in (
+            lambda stage=stage: chosen_terms(model, stage.terms),
+            lambda stage=stage: optim.check_trainable(model, stage.trainable or ()),
+        ):
+            try:
+                check()
+            except SpecError as error:
+                faults += [Fault(fault.what, f"stage '{stage.name}'") for fault in error.faults]
+    if faults:
+        raise SpecError(*faults)
 
 
 @final

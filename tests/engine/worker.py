@@ -1,25 +1,17 @@
 """Trains toys in a process of its own: `python -m tests.engine.worker FOLDER KIND…`, also under torchrun.
 
-Each KIND is an architecture's name, `:` and the number of micro-batches. WORKER_PAUSE stretches
-every step by so many seconds; WORKER_STEPS is the number of steps.
+Each KIND is an architecture's name, `:` and the number of micro-batches; WORKER_STEPS the number of steps.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-import time
 from pathlib import Path
 
-from reid_lab.contracts import Batch
 from reid_lab.engine.runtime import Runtime
 from reid_lab.errors import UserError
-from tests.engine.toys import DiskRecorder, prepare, train
-
-
-def slow(batch: Batch) -> Batch:
-    time.sleep(float(os.environ.get("WORKER_PAUSE", "0")))
-    return prepare(batch)
+from tests.engine.toys import DiskRecorder, train
 
 
 def main() -> int:
@@ -36,9 +28,8 @@ def main() -> int:
                 kind,
                 runtime=runtime,
                 recorder=recorder,
-                prepare=slow,
                 accumulate=int(accumulate),
-                steps=int(os.environ.get("WORKER_STEPS", "24")),
+                steps=int(os.environ["WORKER_STEPS"]),
                 options={} if kind == "contrastive" else {"dropout": 0.2},
             )
     except UserError as error:
