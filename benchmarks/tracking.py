@@ -1,6 +1,6 @@
 """What tracking costs a training run: time on the training thread, CPU of the mirror's thread.
 
-    python benchmarks/tracking.py [--seconds 120]
+    python benchmarks/tracking.py [--seconds 180]
 
 A small network trains on one thread in steps of about 100 ms; every 10 steps 20 values are recorded
 and every 200 steps the journal is flushed, as the engine does. Each scenario is a process of its own:
@@ -125,7 +125,7 @@ def scenario(name: str, seconds: float) -> dict[str, float | int | str]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=120.0, help="training time of each scenario")
+    parser.add_argument("--seconds", type=float, default=180.0, help="training time of each scenario")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     parser.add_argument("--runs", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
