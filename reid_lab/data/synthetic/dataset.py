@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import final
 
@@ -35,6 +36,7 @@ class Synthetic(Dataset):
 
     def __init__(self, spec: SyntheticSpec, cache: Path) -> None:
         self.spec, self.world, self.digest = spec, spec.world, digest(spec)
+        self.image_size = self.world.image_size
         self.folder = cache / "synthetic" / pixels_key(self.world)[:16]
         self._shards = {
             (split, role): open_shard(self.folder, self.world, split, role)
@@ -74,12 +76,12 @@ class Synthetic(Dataset):
 
         `ATTRIBUTES` holds the number of values of each.
         """
-        return {name: table[self._of(split)] for name, table in self._attributes().items()}
+        return {name: table[self._of(split)] for name, table in self._attributes.items()}
 
     def item_attributes(self, index: np.ndarray) -> dict[str, np.ndarray]:
         """The true attributes of the scenes that items show or describe: name -> (n,) int64."""
         scenes = self.items.image_id[np.asarray(index, dtype=np.int64)]
-        return {name: table[scenes] for name, table in self._attributes().items()}
+        return {name: table[scenes] for name, table in self._attributes.items()}
 
     def pixel_hash(self, split: str, role: str) -> str:
         """sha256 of the rendered images of a split and role; versions of Pillow and numpy may differ in it."""
@@ -98,16 +100,15 @@ class Synthetic(Dataset):
             for image in range(each)
         ]
 
+    @cached_property
     def _attributes(self) -> Mapping[str, np.ndarray]:
-        if not hasattr(self, "_attribute_table"):
-            rows = []
-            for split, number, image in self._scenes():
-                seen = subject(self.world, split, number, image, "rgb")
-                known = {**seen.person.attributes, **seen.outfit.attributes, "view": seen.scene.view}
-                rows.append([known[name] for name in ATTRIBUTES])
-            table = np.array(rows, dtype=np.int64)
-            self._attribute_table = {name: table[:, k] for k, name in enumerate(ATTRIBUTES)}
-        return self._attribute_table
+        rows = []
+        for split, number, image in self._scenes():
+            seen = subject(self.world, split, number, image, "rgb")
+            known = {**seen.person.attributes, **seen.outfit.attributes, "view": seen.scene.view}
+            rows.append([known[name] for name in ATTRIBUTES])
+        table = np.array(rows, dtype=np.int64)
+        return {name: table[:, k] for k, name in enumerate(ATTRIBUTES)}
 
     def _texts(self) -> Mapping[str, list[str]]:
         """The captions of all scenes, form -> texts; kept beside the shards."""

@@ -7,12 +7,13 @@ import json
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from reid_lab.contracts import IMAGE_ROLES, ROLES
+from reid_lab.data.items import resolve_modality
 from reid_lab.data.synthetic.captions import Wording
 from reid_lab.data.synthetic.world import CAMERAS, World
-from reid_lab.errors import unknown
+from reid_lab.errors import DataError
 from reid_lab.spec.run import DataSpec
 
 GENERATOR_VERSION = 1  # raised by hand whenever a pixel or a word changes
@@ -62,13 +63,19 @@ class SyntheticSpec(DataSpec):
     aligned: bool = False  # drawings show the very pose of the photograph
     image_size: tuple[_Side, _Side] | None = None
 
-    @model_validator(mode="after")
-    def _roles(self) -> SyntheticSpec:
-        for role in self.roles:
-            if role not in ROLES:
-                raise ValueError(unknown("role", role, ROLES))
-        if len(set(self.roles)) != len(self.roles) or not self.roles:
+    @field_validator("roles")
+    @classmethod
+    def _resolved(cls, roles: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        try:
+            names = tuple(resolve_modality(role, info.data.get("aliases")) for role in roles)
+        except DataError as error:
+            raise ValueError(str(error)) from error
+        if len(set(names)) != len(names) or not names:
             raise ValueError("roles must name at least one role, and each once")
+        return names
+
+    @model_validator(mode="after")
+    def _val(self) -> SyntheticSpec:
         if self.val == "none":
             raise ValueError("val: the embedded benchmark has a val split of its own; allowed: authors")
         return self

@@ -198,11 +198,16 @@ def test_images_of_several_roles_or_captions_are_refused(everything):
         everything.images(np.flatnonzero(everything.items.role == "caption")[:1], None)
 
 
+def test_roles_go_by_their_aliases_too():
+    spec = SyntheticSpec(roles=("vis", "IR", "night", "text"), aliases={"night": "thermal"})
+    assert spec.roles == ("rgb", "nir", "tir", "caption")
+
+
 @pytest.mark.parametrize(
     ("knob", "message"),
     [
-        ({"roles": ("rbg",)}, "unknown role 'rbg'.*did you mean 'rgb'"),
-        ({"roles": ("rgb", "rgb")}, "each once"),
+        ({"roles": ("rbg",)}, "unknown modality 'rbg'.*did you mean 'rgb'"),
+        ({"roles": ("rgb", "vis")}, "each once"),
         ({"roles": ()}, "at least one role"),
         ({"eval_images": 7}, "less than or equal to 6"),
         ({"hard": 1.5}, "less than or equal to 1"),
