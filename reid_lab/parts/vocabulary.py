@@ -14,7 +14,7 @@ from itertools import pairwise
 
 MASK, START, END = "<|mask|>", "<|startoftext|>", "<|endoftext|>"
 BERT_SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-_CLIP_PIECE = re.compile(r"'s|'t|'re|'ve|'m|'ll|'d|[a-z]+|[0-9]|[^\sa-z0-9]+")
+_CLIP_PIECE = re.compile(r"'s|'t|'re|'ve|'m|'ll|'d|[^\W\d_]+|\d|(?:[^\s\w]|_)+")
 _BERT_PIECE = re.compile(r"[a-z0-9]+|[^\sa-z0-9]")
 
 
