@@ -120,9 +120,10 @@ def pretrain(
 
     They are written as Hugging Face folders, with a card.
     """
-    from reid_lab import console, experiment
+    from reid_lab import console
+    from reid_lab import pretrain as pretraining
 
-    experiment.pretrain(out, runs=runs, device=device, console=console.stdout())
+    pretraining.pretrain(out, runs=runs, device=device, console=console.stdout())
 
 
 @app.command()

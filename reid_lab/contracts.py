@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 from typing import Protocol as TypingProtocol
 
@@ -136,12 +137,34 @@ class Term:
 
 @dataclass(frozen=True)
 class Facts:
-    """What an architecture may know of the data: counts, never the data set's name."""
+    """What an architecture may know of the data: counts, never the data set's name.
+
+    image_size: height and width of the images as they are delivered. labels: further labels of a
+    group (`Batch.groups`), each with its number of values; -1 is unknown.
+    """
 
     identities: int
     cameras: int = 0
     roles: tuple[str, ...] = ("rgb", "caption")
     image_size: tuple[int, int] = (384, 128)
+    labels: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a finished run found: metrics in percent; `test` is None while only `fit` is finished."""
+
+    run_id: str
+    folder: Path
+    seed: int
+    best_step: int
+    val: Mapping[str, float]
+    test: Mapping[str, float] | None
+    seconds: float
+    parameters: int
+    trainable: int
+    peak_memory: int
+    selected_on: str
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,8 @@ class Loaded:
 
 @dataclass(frozen=True)
 class Entry:
-    """Where an architecture is published and implemented; `module` and `kind` name its class, `docs` its page."""
+    """Where an architecture is published and implemented; `module`, `kind` and `spec` name its class and its
+    section, `docs` its page."""
 
     title: str
     paper: str
@@ -40,11 +41,32 @@ class Entry:
     module: str
     kind: str
     docs: str
+    spec: str = "Spec"
 
     def load(self) -> Loaded:
         """Imports the module."""
         module = import_module(self.module)
-        return Loaded(module.Spec, cast("Build", getattr(module, self.kind)), module.RESULT_VERSION)
+        return Loaded(getattr(module, self.spec), cast("Build", getattr(module, self.kind)), module.RESULT_VERSION)
+
+
+def find(name: str) -> Entry:
+    """The entry of an architecture, listed or not (`reid-lab pretrain` runs the unlisted ones)."""
+    return ARCHITECTURES.get(name) or _pretraining()[name]
+
+
+def _pretraining() -> dict[str, Entry]:
+    return {
+        f"pretrain_{kind.lower()}": Entry(
+            title=f"Pretraining of the tiny {kind}",
+            paper="none",
+            code="reid_lab.architectures.pretrain",
+            module="reid_lab.architectures.pretrain",
+            kind=f"Pretrain{kind}",
+            docs="reid_lab/weights/README.md",
+            spec=f"{kind}Spec",
+        )
+        for kind in ("Clip", "Vit", "Bert")
+    }
 
 
 ARCHITECTURES: dict[str, Entry] = {

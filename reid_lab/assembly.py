@@ -1,0 +1,222 @@
+"""From a spec to the parts that compute it: the one place where configuration becomes plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from reid_lab.architectures import Loaded as LoadedArchitecture
+from reid_lab.architectures import find
+from reid_lab.catalogue import cache_folder
+from reid_lab.contracts import IMAGE_ROLES, TEXT_ROLES, Architecture, Facts, Prepare
+from reid_lab.data import DATASETS
+from reid_lab.data.augment import Augmentation, make_prepare
+from reid_lab.data.items import Dataset, Groups, delivered_size, pairs, singles
+from reid_lab.data.items import facts as data_facts
+from reid_lab.data.loader import RESULT_VERSION as DATA_VERSION
+from reid_lab.data.loader import Loader, TrainStream
+from reid_lab.data.protocols import PROTOCOLS, Retrieval
+from reid_lab.data.sampler import IdentitySampler, RandomSampler, Sampler
+from reid_lab.engine.checkpoint import identify
+from reid_lab.engine.evaluate import embed
+from reid_lab.engine.plan import RESULT_VERSION as ENGINE_VERSION
+from reid_lab.engine.plan import FitPlan, OptimizerPlan, StagePlan, whole_steps
+from reid_lab.engine.runtime import Runtime
+from reid_lab.errors import SpecError
+from reid_lab.metrics.retrieval import METRICS_VERSION, RetrievalResult, retrieval
+from reid_lab.parts import backbones
+from reid_lab.schedules import constant
+from reid_lab.spec.identity import identity
+from reid_lab.spec.run import DataSpec, OptimizerSpec, RunSpec, StageSpec
+from reid_lab.spec.schedule import build
+from reid_lab.spec.section import walk
+from reid_lab.tracking.runs import find as find_run
+
+LabelsOf = Callable[[Dataset, np.ndarray], Mapping[str, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Further labels of training groups: name -> number of values, and how to look them up by item."""
+
+    values: Mapping[str, int]
+    of: LabelsOf
+
+
+@dataclass(frozen=True)
+class Source:
+    """The data of a run and what its architecture may know of it."""
+
+    dataset: Dataset
+    facts: Facts
+    labels: Labels | None
+
+    def training(self, roles: tuple[str, ...]) -> Groups:
+        """The training groups of an architecture with these inputs."""
+        items = self.dataset.items
+        images, texts = [r for r in roles if r in IMAGE_ROLES], [r for r in roles if r in TEXT_ROLES]
+        if len(roles) == 1:
+            groups = singles(items, "train", roles[0])
+        elif len(images) == len(texts) == 1:
+            groups = pairs(items, "train", images[0], texts[0])
+        else:
+            raise SpecError(f"no way is known to group items of the roles {', '.join(roles)}")
+        if self.labels is None:
+            return groups
+        return groups.with_labels(self.labels.of(self.dataset, groups.members[roles[0]]))
+
+
+def open_source(spec: DataSpec, labels: Labels | None = None) -> Source:
+    """Opens a data set, rendering or reading what is not cached yet."""
+    dataset = DATASETS[spec.name].open(spec, cache_folder())
+    size = spec.image_size or delivered_size(dataset)
+    facts = data_facts(dataset.items, dataset.items.roles(), size, labels.values if labels else None)
+    return Source(dataset, facts, labels)
+
+
+def architecture(spec: RunSpec) -> LoadedArchitecture:
+    """The architecture's class and versions."""
+    return find(spec.model.name).load()
+
+
+def init_file(spec: RunSpec, runs: Path) -> Path | None:
+    """The checkpoint that `train.init_from` names: a file, or the best one of a run."""
+    name = spec.train.init_from
+    if name is None:
+        return None
+    return Path(name) if Path(name).is_file() else find_run(runs, name).checkpoints / "best.safetensors"
+
+
+def identify_run(spec: RunSpec, source: Source, runs: Path) -> tuple[str, dict[str, Any]]:
+    """The identity of a run and the parts beside the spec that it is made of."""
+    start = init_file(spec, runs)
+    parts = {
+        "data": source.dataset.digest,
+        "metrics": METRICS_VERSION,
+        "versions": {
+            "architecture": architecture(spec).result_version,
+            "engine": ENGINE_VERSION,
+            "data": DATA_VERSION,
+        },
+        "weights": {
+            leaf.path: backbones.fingerprint(leaf.value)
+            for leaf in walk(spec.model)
+            if leaf.path.rpartition(".")[2] == "backbone" and leaf.value is not None
+        },
+        "init_from": None if start is None else identify(start)[1],
+    }
+    return identity(spec, parts), parts
+
+
+def _sampler(spec: RunSpec, groups: Groups) -> Sampler:
+    batch = spec.train.batch
+    if batch.sampler == "identity":
+        return IdentitySampler(groups.pids, batch.size, batch.instances)
+    return RandomSampler(len(groups), batch.size, drop_last=batch.drop_last)
+
+
+def _optimizer(spec: OptimizerSpec) -> OptimizerPlan:
+    return OptimizerPlan(spec.kind, spec.lr, spec.weight_decay, spec.betas, spec.eps, spec.momentum)
+
+
+def _stage(stage: StageSpec, spec: RunSpec, steps_per_epoch: int, total: int) -> StagePlan:
+    schedule = build(spec.train.schedule if stage.schedule is None else stage.schedule)
+    return StagePlan(
+        name=stage.name,
+        steps=whole_steps(stage.length.span(), steps_per_epoch, total),
+        optimizer=_optimizer(stage.optimizer or spec.train.optimizer),
+        schedule=schedule if callable(schedule) else constant(schedule),
+        trainable=stage.trainable,
+        terms=stage.terms,
+    )
+
+
+def fit_plan(spec: RunSpec, steps_per_epoch: int) -> FitPlan:
+    """Lengths in steps, schedules as functions."""
+    total = whole_steps(spec.train.length.span(), steps_per_epoch)
+    stages = spec.train.stages or (StageSpec(name="train", length=spec.train.length),)
+    return FitPlan(
+        stages=tuple(_stage(stage, spec, steps_per_epoch, total) for stage in stages),
+        seed=spec.seed,
+        eval_every=whole_steps(spec.eval.every.span(), steps_per_epoch, total),
+        checkpoint_every=whole_steps(spec.checkpoint.every.span(), steps_per_epoch, total),
+        log_every=spec.tracking.log_every,
+        metric=spec.eval.metric,
+        select_on=spec.eval.select_on,
+        patience=spec.eval.patience,
+        accumulate=spec.train.accumulate,
+        clip_norm=spec.train.clip_norm,
+    )
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Everything that a run computes with."""
+
+    spec: RunSpec
+    source: Source
+    runtime: Runtime
+    model: Architecture
+    loader: Loader
+    prepare: Prepare
+    prepare_training: Prepare
+
+    def stream(self) -> TrainStream:
+        """The training batches."""
+        groups = self.source.training(tuple(self.model.inputs))
+        return TrainStream(self.loader, groups, _sampler(self.spec, groups), self.spec.seed, self.spec.runtime.workers)
+
+    def task(self, split: str) -> Retrieval | None:
+        """What is retrieved in a split; None without a protocol, or when the split is empty."""
+        items = self.source.dataset.items
+        if self.spec.eval.protocol is None or not bool(np.any(items.split == split)):
+            return None
+        return PROTOCOLS[self.spec.eval.protocol].task(items, split)
+
+    def embed(self, groups: Groups) -> Any:
+        """The embeddings (n, D) of groups."""
+        return embed(self.model, self.loader.batches(groups, self.spec.eval.batch), self.prepare, self.runtime)
+
+    def measure(self, task: Retrieval) -> tuple[RetrievalResult, Any, Any]:
+        """The result of a task, and the embeddings of its queries and gallery."""
+        queries, gallery = self.embed(task.queries), self.embed(task.gallery)
+        found = retrieval(queries, gallery, task.queries.pids, task.gallery.pids, no_match=task.no_match)
+        return found, queries, gallery
+
+
+def assemble(spec: RunSpec, source: Source, facts: Facts | None = None) -> Parts:
+    """Starts the runtime and builds the model; `facts` are those of another data set, for its checkpoints.
+
+    Raises `SpecError` when the architecture wants a role that the data does not have.
+    """
+    runtime = Runtime.start(spec.runtime.device, spec.runtime.precision, spec.runtime.threads, spec.runtime.compile)
+    model = architecture(spec).build(spec.model, facts or source.facts, spec.seed)
+    missing = [role for role in model.inputs if role not in source.facts.roles]
+    if missing:
+        raise SpecError(
+            f"{spec.model.name} reads {', '.join(model.inputs)}; {spec.data.name} has no {', '.join(missing)} "
+            f"(it has {', '.join(source.facts.roles)})"
+        )
+    augment = spec.train.augment
+    augmentation = augment and Augmentation(
+        flip=augment.flip,
+        pad=augment.pad,
+        erase=augment.erase,
+        erase_area=augment.erase_area,
+        erase_aspect=augment.erase_aspect,
+        erase_value=augment.erase_value,
+        shared=augment.shared,
+    )
+    return Parts(
+        spec=spec,
+        source=source,
+        runtime=runtime,
+        model=model.to(runtime.device),
+        loader=Loader(source.dataset, model.inputs),
+        prepare=make_prepare(model.inputs, None),
+        prepare_training=make_prepare(model.inputs, augmentation or None),
+    )

@@ -1,0 +1,368 @@
+"""The one path from a spec to a result: fit on train, select on val, look at test once.
+
+`run` computes a spec for one seed in two stages. `fit` is handed a data set without its test items.
+`test` evaluates the selected weights once; every later look (`evaluate_run`) is recorded, too.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from reid_lab import console as shown
+from reid_lab.assembly import Labels, Parts, assemble, fit_plan, identify_run, init_file, open_source
+from reid_lab.catalogue import load_spec
+from reid_lab.contracts import Facts, RunResult
+from reid_lab.data.ranked import ranked_list
+from reid_lab.data.splits import only
+from reid_lab.engine.checkpoint import load_weights
+from reid_lab.engine.dry import DryRun, dry_steps
+from reid_lab.engine.evaluate import peak_memory
+from reid_lab.engine.fit import fit
+from reid_lab.engine.runtime import Runtime
+from reid_lab.errors import Interrupted, RunError, UserError
+from reid_lab.metrics.retrieval import RetrievalResult, ranking
+from reid_lab.spec.identity import run_id
+from reid_lab.spec.loader import Loaded
+from reid_lab.spec.run import RunSpec
+from reid_lab.spec.section import is_local, walk
+from reid_lab.spec.show import resolved_yaml
+from reid_lab.tracking.journal import Journal
+from reid_lab.tracking.lock import RunLock, in_use
+from reid_lab.tracking.mirror import Mirror
+from reid_lab.tracking.mlflow_store import Store
+from reid_lab.tracking.provenance import environment, source
+from reid_lab.tracking.runs import RunFolder, attempts, find, folders, write_atomic
+from reid_lab.tracking.ui import run_link
+
+RUN_COLUMNS = ("run", "experiment", "seed", "state", "val mAP", "test mAP", "test R1")
+TOP = 10  # images in a drawn ranking
+
+
+def run(
+    loaded: Loaded,
+    *,
+    runs: Path,
+    console: Console,
+    fresh: bool = False,
+    resume: bool = False,
+    labels: Labels | None = None,
+) -> RunResult:
+    """Computes a run, goes on with an unfinished attempt, or prints a finished one.
+
+    fresh: begins the next attempt. resume: refuses to begin one. labels: further labels of the
+    training groups. Raises `UserError`s only, for all that the user can mend.
+    """
+    spec = loaded.spec
+    whole = open_source(spec.data, labels)
+    name, identity_parts = identify_run(spec, whole, runs)
+    known = attempts(runs, name)
+    if resume and (not known or known[-1].finished("test")):
+        state = "is finished" if known else "was never begun"
+        raise RunError(f"--resume: the run {name[:12]} {state}; leave --resume out, or give --fresh")
+    latest = known[-1].attempt if known else 0
+    folder = RunFolder(runs / run_id(name, latest + 1 if fresh or not known else latest))
+    if folder.finished("test"):
+        console.print(f"{folder.run_id} is finished already (--fresh computes it again)")
+        return report(folder, console, spec)
+
+    runtime = Runtime.start(spec.runtime.device, spec.runtime.precision, spec.runtime.threads, spec.runtime.compile)
+    try:
+        with _opened(
+            folder, loaded, runtime, {"identity": name, **identity_parts, "facts": asdict(whole.facts)}
+        ) as book:
+            if not folder.finished("fit"):
+                _fit(replace(whole, dataset=only(whole.dataset, ("train", "val"))), spec, folder, book, runs, console)
+            _test(assemble(spec, whole), folder, book)
+    finally:
+        runtime.close()
+    return report(folder, console, spec)
+
+
+@contextmanager
+def _opened(folder: RunFolder, loaded: Loaded, runtime: Runtime, facts: dict[str, Any]) -> Iterator[Journal | None]:
+    """The run's folder, locked, with its journal and mirror; on ranks other than the first, nothing."""
+    if not runtime.is_main:
+        yield None
+        return
+    spec = loaded.spec
+    strict = runtime.device.type == "cpu"
+    with RunLock(folder.path), Journal(folder.journal, strict=strict) as journal:
+        mirror: Mirror | None = None
+        try:
+            _begin(folder, loaded, journal, str(runtime.device), facts)
+            if spec.tracking.uri != "off":
+                mirror = Mirror(journal, Store.of(folder.path.parent, spec.tracking.uri))
+            yield journal
+            journal.stop("finished")
+        except (Interrupted, KeyboardInterrupt):
+            journal.stop("interrupted")
+            raise
+        except BaseException as error:
+            journal.stop("failed", " ".join(str(error).split())[:500] or type(error).__name__)
+            raise
+        finally:
+            if mirror is not None:
+                mirror.close()
+
+
+def _begin(folder: RunFolder, loaded: Loaded, journal: Journal, device: str, facts: dict[str, Any]) -> None:
+    """Records what is going to be computed, and from what."""
+    spec, code = loaded.spec, source()
+    write_atomic(folder.path / "spec.yaml", resolved_yaml(loaded))
+    write_atomic(folder.path / "identity.json", json.dumps(facts, indent=1))
+    write_atomic(folder.path / "environment.json", json.dumps({**environment(device), **code, "diff": ""}, indent=1))
+    write_atomic(folder.path / "changes.diff", code.get("diff", ""))
+    tags = {"reid_lab.seed": str(spec.seed), "reid_lab.identity": facts["identity"], "reid_lab.device": device}
+    if code:
+        tags |= {"mlflow.source.git.commit": code["commit"], "mlflow.source.git.branch": code.get("branch", "")}
+    if spec.eval.select_on == "test":
+        tags["reid_lab.select_on_test"] = "true"
+    experiment = spec.tracking.experiment or spec.name
+    journal.start(
+        run_id=folder.run_id,
+        experiment=experiment,
+        run_name=f"{spec.name} seed {spec.seed}",
+        tags=tags,
+        description=spec.description,
+    )
+    for leaf in walk(spec):
+        if not is_local(leaf.field):
+            value = leaf.value
+            journal.record("param", leaf.path, 0, value.plain() if hasattr(value, "plain") else _plain(value))
+    journal.record("input", spec.data.name, 0, {"digest": facts["data"]})
+    for name in ("spec.yaml", "identity.json", "environment.json", "changes.diff"):
+        if (folder.path / name).stat().st_size:
+            journal.artifact(name, folder.path / name)
+    journal.flush()
+
+
+def _plain(value: Any) -> Any:
+    """A field's value as plain data (stages are sections in a tuple)."""
+    if hasattr(value, "model_dump"):
+        return value.model_dump(mode="json")
+    return [_plain(v) for v in value] if isinstance(value, tuple | list) else value
+
+
+def _fit(data: Any, spec: RunSpec, folder: RunFolder, book: Journal | None, runs: Path, console: Console) -> None:
+    """Stage one: trains and selects; knows no test items, unless the spec selects on them."""
+    if spec.eval.select_on == "test":
+        data = open_source(spec.data, data.labels)
+    parts = assemble(spec, data)
+    start = init_file(spec, runs)
+    if start is not None:
+        load_weights(start, parts.model)
+    split = "test" if spec.eval.select_on == "test" else "val"
+    task = parts.task(split)
+    stream = parts.stream()
+    try:
+        result = fit(
+            parts.model,
+            stream,
+            fit_plan(spec, stream.steps_per_epoch),
+            runtime=parts.runtime,
+            prepare=parts.prepare_training,
+            recorder=book or _Nobody(),
+            folder=folder.checkpoints,
+            evaluate=None if task is None else lambda: parts.measure(task)[0].metrics,
+            reporter=shown.reporter(console),
+        )
+    finally:
+        stream.close()
+    if book is None:
+        return
+    learned = [p for p in parts.model.parameters() if p.requires_grad]
+    summary = {
+        "name": spec.name,
+        "seed": spec.seed,
+        "val": dict(result.best_metrics),
+        "best_step": result.best_step,
+        "last_step": result.last_step,
+        "stopped_early": result.stopped_early,
+        "seconds": result.seconds,
+        "weights_sha256": result.weights_sha256,
+        "parameters": sum(p.numel() for p in parts.model.parameters()),
+        "trainable": sum(p.numel() for p in learned),
+        "peak_memory": peak_memory(parts.runtime.device),
+        "selected_on": spec.eval.select_on,
+    }
+    book.record("final", "final/weights", result.last_step, {"sha256": result.weights_sha256, "best": result.best_step})
+    book.flush()
+    folder.finish("fit", summary)
+
+
+class _Nobody:
+    """The recorder of ranks that keep no journal."""
+
+    def record(self, kind: str, name: str, step: int, value: Any) -> None:
+        """Nothing."""
+
+    def flush(self) -> None:
+        """Nothing."""
+
+
+def _test(parts: Parts, folder: RunFolder, book: Journal | None) -> None:
+    """Stage two: the selected weights, once on test."""
+    if book is None:
+        return
+    load_weights(folder.checkpoints / "best.safetensors", parts.model)
+    task = parts.task("test")
+    if task is None:
+        folder.finish("test", {"test": None})
+        return
+    step = folder.summary()["best_step"]
+    found, queries, gallery = parts.measure(task)
+    for name, value in found.metrics.items():
+        book.record("test", f"test/{name}", step, value)
+    _keep(found, parts, folder, task)
+    book.artifact("results/test.json", folder.results / "test.json", step)
+    if parts.spec.tracking.images:
+        for number, path in _draw(parts, folder, task, queries, gallery):
+            book.artifact(f"images/ranking_{number}.png", path, step)
+    book.flush()
+    folder.finish("test", {"test": found.metrics})
+
+
+def _keep(found: RetrievalResult, parts: Parts, folder: RunFolder, task: Any) -> None:
+    """Writes the metrics with their protocol, and what each query found."""
+    facts = {
+        "metrics": found.metrics,
+        "protocol": task.name,
+        "queries": len(task.queries),
+        "valid_queries": int(found.valid.sum()),
+        "gallery": len(task.gallery),
+        "removed_from_gallery": task.removed,
+        "query_without_match": task.no_match,
+        "ties": "stable sort, by gallery index",
+        "selected_on": parts.spec.eval.select_on,
+    }
+    write_atomic(folder.results / "test.json", json.dumps(facts, indent=1))
+    temporary = folder.results / ".test.npz"
+    with temporary.open("wb") as file:
+        columns = {"ap": found.ap, "inp": found.inp, "first_hit": found.first_hit, "valid": found.valid}
+        np.savez_compressed(file, pids=task.queries.pids, image_ids=task.queries.image_ids, **columns)
+    temporary.replace(folder.results / "test.npz")
+
+
+def _draw(parts: Parts, folder: RunFolder, task: Any, queries: Any, gallery: Any) -> Iterator[tuple[int, Path]]:
+    """The rankings of a few queries, evenly spread, as pictures."""
+    items = parts.source.dataset.items
+    count = min(parts.spec.tracking.images, len(task.queries))
+    target = folder.path / "images"
+    target.mkdir(exist_ok=True)
+    for number, query in enumerate(np.linspace(0, len(task.queries) - 1, count).astype(int)):
+        scores = queries[query : query + 1] @ gallery.T
+        best = ranking(scores)[0, :TOP].numpy()
+        images = parts.source.dataset.images(task.gallery.members["rgb"][best], parts.source.facts.image_size)
+        correct = task.gallery.pids[best] == task.queries.pids[query]
+        caption = items.caption[task.queries.members["caption"][query]]
+        path = target / f"ranking_{number}.png"
+        ranked_list(caption, images, list(correct), scores[0, best].tolist()).save(path)
+        yield number, path
+
+
+def result_of(folder: RunFolder) -> RunResult:
+    """What the finished stages of a run found. Raises `RunError` while `fit` is not finished."""
+    found = folder.summary()
+    if "fit" not in found.get("stages", ()):
+        raise RunError(f"{folder.run_id} is not finished; the command that began it goes on with it")
+    keys = ("seed", "best_step", "val", "seconds", "parameters", "trainable", "peak_memory", "selected_on")
+    return RunResult(folder.run_id, folder.path, test=found.get("test"), **{k: found[k] for k in keys})
+
+
+def report(folder: RunFolder, console: Console, spec: RunSpec) -> RunResult:
+    """Prints the table of a finished run, and where everything lies."""
+    result = result_of(folder)
+    mark = "" if result.selected_on != "test" else "  (selected on TEST)"
+    rows = {f"val, step {result.best_step}": result.val, **({"test": result.test} if result.test else {})}
+    console.print(shown.metrics_table(rows, f"{spec.name}, seed {result.seed}{mark}"))
+    console.print(
+        f"trained {result.seconds:.0f} s; {result.parameters:,} parameters, {result.trainable:,} trainable; "
+        f"peak memory {result.peak_memory / 2**20:,.0f} MiB"
+    )
+    console.print(f"run      {folder.run_id}")
+    console.print(f"folder   {folder.path}")
+    link = None if spec.tracking.uri == "off" else run_link(folder.path.parent, folder.run_id, spec.tracking.uri)
+    if link is not None:
+        console.print(f"mlflow   {link}")
+        console.print(f"         (`reid-lab ui {folder.run_id}` serves it)")
+    return result
+
+
+def evaluate_run(
+    name: str, runs: Path, *, console: Console, sets: Sequence[str] = (), device: str | None = None
+) -> dict[str, float]:
+    """Tests a finished run's selected weights again, on its own or on other data; the look is recorded."""
+    folder = find(runs, name)
+    loaded = load_spec(folder.path / "spec.yaml", sets, device=device)
+    kept = json.loads((folder.path / "identity.json").read_text(encoding="utf-8"))
+    facts = kept["facts"]
+    whole = open_source(loaded.spec.data)
+    old = Facts(**{**facts, "image_size": tuple(facts["image_size"]), "roles": tuple(facts["roles"])})
+    parts = assemble(loaded.spec, whole, old)
+    result_of(folder)
+    load_weights(folder.checkpoints / "best.safetensors", parts.model)
+    task = parts.task("test")
+    if task is None:
+        raise UserError(f"{loaded.spec.data.name} has nothing to test with protocol {loaded.spec.eval.protocol}")
+    found = parts.measure(task)[0]
+    with RunLock(folder.path), Journal(folder.journal, strict=False) as journal:
+        look = {"metrics": found.metrics, "data": whole.dataset.digest, "protocol": task.name}
+        journal.record("note", "look_at_test", folder.summary()["best_step"], look)
+    console.print(shown.metrics_table({"test": found.metrics}, f"{folder.run_id} on {loaded.spec.data.name}"))
+    console.print(f"{len(task.queries)} queries ({int(found.valid.sum())} valid), {len(task.gallery)} gallery images")
+    return found.metrics
+
+
+def dry_run(loaded: Loaded, runs: Path, console: Console | None = None) -> DryRun:
+    """Two real steps and one evaluation batch: prints what the run will take; writes nothing."""
+    spec = loaded.spec
+    data = open_source(spec.data)
+    parts = assemble(spec, replace(data, dataset=only(data.dataset, ("train", "val"))))
+    stream = parts.stream()
+    task = parts.task("val")
+    first = None if task is None else next(parts.loader.batches(task.gallery, spec.eval.batch))
+    plan = fit_plan(spec, stream.steps_per_epoch)
+    found = dry_steps(
+        parts.model,
+        stream,
+        plan,
+        runtime=parts.runtime,
+        prepare=parts.prepare_training,
+        evaluation=None if first is None else (first, parts.prepare),
+    )
+    stream.close()
+    existing = next(p for p in [runs.absolute(), *runs.absolute().parents] if p.exists())
+    free = shutil.disk_usage(existing).free
+    out = console or shown.stdout()
+    out.print("losses       " + "  ".join(f"{n} {v:.4f}" for n, v in found.losses.items()))
+    out.print(f"parameters   {found.parameters:,}, {found.trainable:,} trainable")
+    out.print(f"peak memory  {found.peak_memory_bytes / 2**20:,.0f} MiB")
+    out.print(
+        f"time         {found.seconds_per_step:.3f} s a step, {found.seconds_per_epoch:.0f} s an epoch "
+        f"({stream.steps_per_epoch} steps), {found.seconds_in_total:.0f} s in total ({plan.total_steps} steps), "
+        f"evaluations aside ({found.evaluation_seconds_per_group * 1000:.1f} ms an item)"
+    )
+    out.print(f"checkpoints  {found.checkpoint_bytes / 2**20:,.0f} MiB, {free / 2**20:,.0f} MiB free at {existing}")
+    if free < found.checkpoint_bytes:
+        raise RunError(f"{existing}: the checkpoints need {found.checkpoint_bytes:,} bytes, {free:,} are free")
+    return found
+
+
+def list_runs(runs: Path) -> Iterator[tuple[str, ...]]:
+    """One row per run, in the order of `RUN_COLUMNS`."""
+    for folder in folders(runs):
+        found = folder.summary()
+        stages = found.get("stages", [])
+        state = "finished" if "test" in stages else "running" if in_use(folder.path) else "unfinished"
+        val, test = found.get("val") or {}, found.get("test") or {}
+        numbers = [f"{m[k]:.2f}" if k in m else "" for m, k in ((val, "mAP"), (test, "mAP"), (test, "R1"))]
+        yield folder.run_id, str(found.get("name", "")), str(found.get("seed", "")), state, *numbers
