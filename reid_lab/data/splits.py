@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection
 from dataclasses import replace
-from typing import final
+from typing import Literal, final
 
 import numpy as np
 
@@ -60,8 +60,19 @@ def merge_val(items: Items) -> Items:
     return replace(items, split=np.where(items.split == "val", "train", items.split))
 
 
-def with_val(dataset: Dataset, items: Items) -> Dataset:
-    """The data set with the splits of `items`; its digest covers who is in val."""
-    val = np.unique(items.pid[items.split == "val"])
-    digest = hashlib.sha256(f"{dataset.digest}/val:{','.join(map(str, val.tolist()))}".encode()).hexdigest()
+def apply_val(dataset: Dataset, val: Literal["authors", "none"] | tuple[float, int]) -> Dataset:
+    """The data set with its authors' val split, without one, or with one carved by (share, seed).
+
+    The digest of a carved or merged data set covers who is in val.
+
+    Raises:
+        DataError: `authors` where they have no val split, or a share where they have one.
+    """
+    if val == "authors":
+        if "val" not in dataset.items.splits():
+            raise DataError("data.val: the authors have no val split; allowed: {identities: SHARE, seed: N}, none")
+        return dataset
+    items = merge_val(dataset.items) if val == "none" else carve_val(dataset.items, *val)
+    chosen = ",".join(map(str, np.unique(items.pid[items.split == "val"]).tolist()))
+    digest = hashlib.sha256(f"{dataset.digest}/val:{chosen}".encode()).hexdigest()
     return View(dataset, items, np.arange(len(items)), digest)

@@ -1,0 +1,108 @@
+"""From groups of items to batches.
+
+`Loader` reads the items of given groups; `TrainStream` lists the groups of each training step. Both are
+pure functions, so that a batch is the same on any rank, with any number of workers and after a resume.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from reid_lab.contracts import Batch, Input, InputSpec
+from reid_lab.data.items import Dataset, Groups
+from reid_lab.data.sampler import Sampler, Schedule
+from reid_lab.seeding import keys as sample_keys
+
+RESULT_VERSION = 1  # raised by hand when the same data and seed give other batches
+
+
+@final
+class Loader:
+    """Reads the inputs of groups: images as uint8 at the size that the architecture wants, captions as ids."""
+
+    def __init__(self, dataset: Dataset, inputs: Mapping[str, InputSpec]) -> None:
+        self.dataset = dataset
+        self.inputs = dict(inputs)
+        self._ids: dict[str, Tensor] = {}
+        self._row = np.zeros(len(dataset.items), dtype=np.int64)
+
+    def batch(self, groups: Groups, index: np.ndarray, keys: Tensor | None = None) -> Batch:
+        """The groups `index` (n,) as a batch; `keys` (n,) are their random keys, zeros where none are needed."""
+        labels = {"pids": groups.pids, "camids": groups.camids, "image_ids": groups.image_ids, **groups.labels}
+        fields = {name: torch.from_numpy(column[index]) for name, column in labels.items()}
+        fields["keys"] = torch.zeros(len(index), dtype=torch.int64) if keys is None else keys
+        inputs = {}
+        for role, members in groups.members.items():
+            present = np.flatnonzero(members[index] >= 0)
+            if role in self.inputs and len(present):
+                inputs[role] = Input(self._values(role, members[index][present]), torch.from_numpy(present))
+        return Batch(fields, inputs)
+
+    def batches(self, groups: Groups, size: int) -> Iterator[Batch]:
+        """All groups in order, `size` at a time."""
+        for start in range(0, len(groups), size):
+            yield self.batch(groups, np.arange(start, min(start + size, len(groups))))
+
+    def _values(self, role: str, items: np.ndarray) -> Tensor:
+        wanted = self.inputs[role]
+        if wanted.tokenize is None:
+            return torch.from_numpy(self.dataset.images(items, wanted.size))
+        if role not in self._ids:
+            self._tokenize(role)
+        return self._ids[role][torch.from_numpy(self._row[items])]
+
+    def _tokenize(self, role: str) -> None:
+        """All captions of a role, once."""
+        tokenize = self.inputs[role].tokenize
+        assert tokenize is not None
+        every = np.flatnonzero(self.dataset.items.role == role)
+        self._row[every] = np.arange(len(every))
+        self._ids[role] = tokenize(list(self.dataset.items.caption[every]))
+
+
+@final
+class TrainStream:
+    """Training batches by step (`contracts.Stream`).
+
+    seed: of the run; a sample's key is hashed from it, the pass over the data and the position in
+    the pass. workers: threads that prepare the next steps while one is being computed.
+    """
+
+    def __init__(self, loader: Loader, groups: Groups, sampler: Sampler, seed: int, workers: int = 0) -> None:
+        self.loader, self.groups, self.seed = loader, groups, seed
+        self._schedule = Schedule(sampler, seed)
+        self.steps_per_epoch = self._schedule.steps_per_epoch
+        self._ahead = workers
+        self._pool = ThreadPoolExecutor(workers) if workers else None
+        self._pending: dict[tuple[int, int, int], Future[Batch]] = {}
+
+    def batch(self, step: int, rank: int = 0, world: int = 1) -> Batch:
+        """The contiguous share of the global batch `step` that belongs to `rank` of `world`."""
+        if self._pool is None:
+            return self._load(*self._share(step, rank, world))
+        for ahead in range(step, step + self._ahead + 1):
+            if (ahead, rank, world) not in self._pending:
+                self._pending[ahead, rank, world] = self._pool.submit(self._load, *self._share(ahead, rank, world))
+        for stale in [key for key in self._pending if key[0] < step]:
+            del self._pending[stale]
+        return self._pending.pop((step, rank, world)).result()
+
+    def _share(self, step: int, rank: int, world: int) -> tuple[np.ndarray, Tensor]:
+        number, first, index = self._schedule.at(step)
+        start, stop = len(index) * rank // world, len(index) * (rank + 1) // world
+        positions = torch.arange(first + start, first + stop)
+        return index[start:stop], sample_keys(self.seed, number, positions)
+
+    def _load(self, index: np.ndarray, keys: Tensor) -> Batch:
+        return self.loader.batch(self.groups, index, keys)
+
+    def close(self) -> None:
+        """Ends the workers."""
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
