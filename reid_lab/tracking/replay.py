@@ -197,7 +197,7 @@ def _translate(record: Record, chunk: Chunk) -> None:
         if isinstance(value, (int, float)):
             chunk.points.append(_point(record))
         else:
-            chunk.tags[key(f"reid_lab.{kind}.{name}")] = _text(value)
+            chunk.tags[key(f"reid_lab.{kind}.{name.removeprefix(f'{kind}/')}")] = _text(value)
     elif kind == "note":
         chunk.tags[key(f"reid_lab.note.{name}")] = _text(value)
     elif kind == "start":

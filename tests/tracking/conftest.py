@@ -40,11 +40,12 @@ def write_run(runs, run_id, *, steps=6, status="finished", experiment="irra"):
             run_id=run_id,
             experiment=experiment,
             run_name=f"{experiment} seed 0",
-            tags={"mlflow.source.git.commit": "c0ffee"},
+            tags={"mlflow.source.git.commit": "c0ffee", "mlflow.source.git.branch": ""},
             description="**IRRA**",
         )
         journal.record("param", "train.optimizer.lr", 0, 1e-5)
         journal.record("param", "model.mlm", 0, None)
+        journal.record("param", "data.root", 0, "")
         journal.record("param", "model.long", 0, "x" * 7000)
         journal.record("input", "synthetic", 0, {"digest": "d" * 64, "context": "training"})
         (folder / "spec.yaml").write_text("name: irra\n")
@@ -65,7 +66,7 @@ def write_run(runs, run_id, *, steps=6, status="finished", experiment="irra"):
             journal.record("checkpoint", "last", step, value)
         Image.new("RGB", (600, 300), "red").save(folder / "rank.png")
         journal.artifact("images/ranked/query 1.png", folder / "rank.png", step=5)
-        journal.record("select", "best", 5, {"step": 5, "metric": "mAP"})
+        journal.record("select", "select/best", 5, {"step": 5, "metric": "mAP"})
         journal.record("test", "mAP", 5, 48.5)
         journal.record("final", "parameters", 5, 1234)
         if status:

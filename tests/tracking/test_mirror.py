@@ -37,7 +37,7 @@ def test_everything_of_a_run_arrives(runs, store):
     times = {(k.replace("@", "_"), r.step): (float(r.value), r.time) for k, r in zip(keys, numbers, strict=True)}
     assert {(k, s): (v, t) for k, s, v, t in held["points"]} == times
     assert_each_point_once(held["points"])
-    assert held["params"] == {"train.optimizer.lr": "1e-05", "model.mlm": "null"}
+    assert held["params"] == {"train.optimizer.lr": "1e-05", "model.mlm": "null", "data.root": ""}
     assert held["inputs"] == [("synthetic", "d" * 36)]
     assert held["status"] == "FINISHED"
     assert held["times"] == (records[0].time, records[-1].time)
