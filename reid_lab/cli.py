@@ -110,9 +110,9 @@ def evaluate(run: RunName, sets: Sets = [], device: Device = None, runs: Runs = 
     experiment.evaluate_run(run, runs, sets=sets, device=device, console=console.stdout())
 
 
-@app.command()
-def pretrain(
-    out: Annotated[Path, typer.Argument(help="The folder to write the trunks to.", show_default=False)],
+@app.command("pretrain")
+def make_trunks(
+    folder: Annotated[Path, typer.Argument(help="The folder to write the trunks to.", show_default=False)],
     device: Device = None,
     runs: Runs = RUNS,
 ) -> None:
@@ -120,10 +120,9 @@ def pretrain(
 
     They are written as Hugging Face folders, with a card.
     """
-    from reid_lab import console
-    from reid_lab import pretrain as pretraining
+    from reid_lab import console, pretrain
 
-    pretraining.pretrain(out, runs=runs, device=device, console=console.stdout())
+    pretrain.pretrain(folder, runs=runs, device=device, console=console.stdout())
 
 
 @app.command()

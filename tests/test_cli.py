@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import inspect
 import json
 import os
 import subprocess
@@ -13,10 +14,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from reid_lab import catalogue, cli, doctor
+from reid_lab import catalogue, cli, doctor, experiment, pretrain
 from reid_lab.data.items import Items
 from reid_lab.errors import Fault, Interrupted, UserError
 from reid_lab.spec.show import resolved_yaml
+from reid_lab.tracking.runs import RunFolder
 from tests.spec.fakes import GOOD, REGISTRIES
 
 ROOT = Path(__file__).parents[1]
@@ -148,6 +150,67 @@ def test_list_architectures_names_their_papers(command):
     code, out, _ = command("list", "architectures")
     assert code == 0
     assert any(line.startswith("irra ") and "CVPR 2023" in line for line in out)
+
+
+def test_list_datasets_says_what_they_are(command):
+    code, out, _ = command("list", "datasets")
+    assert code == 0
+    assert any(line.startswith("synthetic ") and "procedurally drawn" in line for line in out)
+
+
+def test_list_runs_shows_state_and_metrics(folder, command):
+    assert command("list", "runs")[1] == ["run  experiment  seed  state  val mAP  test mAP  test R1"]
+    for name in ("aaaaaaaaaaaa-1", "bbbbbbbbbbbb-1"):
+        (folder / "elsewhere" / name).mkdir(parents=True)
+        (folder / "elsewhere" / name / "journal.jsonl").touch()
+        (folder / "elsewhere" / name / "spec.yaml").touch()
+    RunFolder(folder / "elsewhere" / "aaaaaaaaaaaa-1").finish("fit", {"name": "x", "seed": 3, "val": {"mAP": 41.239}})
+    RunFolder(folder / "elsewhere" / "aaaaaaaaaaaa-1").finish("test", {"test": {"mAP": 40.0, "R1": 50.0}})
+    code, out, _ = command("list", "runs", "--runs", "elsewhere")
+    assert code == 0
+    assert sorted(line.split() for line in out[1:]) == [
+        ["aaaaaaaaaaaa-1", "x", "3", "finished", "41.24", "40.00", "50.00"],
+        ["bbbbbbbbbbbb-1", "unfinished"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "function", "expected"),
+    [
+        (["run", "good.yaml"], "run", {"runs": Path("runs"), "fresh": False, "resume": False}),
+        (["run", "good.yaml", "--fresh", "--runs", "r"], "run", {"runs": Path("r"), "fresh": True, "resume": False}),
+        (["run", "good.yaml", "--resume"], "run", {"runs": Path("runs"), "fresh": False, "resume": True}),
+        (["run", "good.yaml", "--dry-run"], "dry_run", {"runs": Path("runs")}),
+        (
+            ["evaluate", "abc", "--set", "data.preset=smoke", "--device", "cpu"],
+            "evaluate_run",
+            {"name": "abc", "runs": Path("runs"), "sets": ["data.preset=smoke"], "device": "cpu"},
+        ),
+        (["pretrain", "there", "--runs", "r"], "pretrain", {"out": Path("there"), "runs": Path("r"), "device": None}),
+    ],
+)
+def test_commands_hand_over_what_was_given(folder, command, monkeypatch, arguments, function, expected):
+    (folder / "good.yaml").write_text(GOOD)
+    room = pretrain if function == "pretrain" else experiment
+    signature = inspect.signature(getattr(room, function))
+    seen = {}
+
+    def record(*args, **kwargs):
+        seen.update(signature.bind(*args, **kwargs).arguments)
+
+    monkeypatch.setattr(room, function, record)
+    code, _, err = command(*arguments)
+    assert (code, err) == (0, [])
+    assert expected.items() <= seen.items()
+    if "loaded" in seen:
+        assert seen["loaded"].spec.name == "good"
+
+
+def test_the_runs_folder_can_come_from_the_environment(folder, command, monkeypatch):
+    monkeypatch.setenv("REID_LAB_RUNS", str(folder / "mine"))
+    code, _, err = command("evaluate", "abc")
+    assert code == 2
+    assert err[0].startswith(f"reid-lab: {folder / 'mine'}: no run 'abc'")
 
 
 def raising(error: BaseException):
