@@ -1,0 +1,180 @@
+"""CMC, mAP and mINP against a ranking by hand, and against what published evaluation code returned."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from reid_lab.errors import DataError
+from reid_lab.metrics import retrieval as module
+from reid_lab.metrics.retrieval import RANKS, ranking, retrieval
+
+GOLDEN = Path(__file__).parent.parent / "golden"
+
+
+def by_hand(similarity, query_pids, gallery_pids, gone, trapezoid=False):
+    """AP, INP and first rank of every query, one gallery item after the other."""
+    rows = []
+    for q, scores in enumerate(similarity):
+        order = sorted(range(len(scores)), key=lambda g: (-scores[g], g))
+        order = [g for g in order if not gone[q][g]]
+        ranks = [place for place, g in enumerate(order, 1) if gallery_pids[g] == query_pids[q]]
+        terms = []
+        for hit, rank in enumerate(ranks, 1):
+            before = (hit - 1) / (rank - 1) if rank > 1 else 1.0
+            terms.append((hit / rank + before) / 2 if trapezoid else hit / rank)
+        rows.append((sum(terms) / len(ranks), len(ranks) / ranks[-1], ranks[0]) if ranks else (0.0, 0.0, 0))
+    return [np.array(column) for column in zip(*rows, strict=True)]
+
+
+def remover(gone):
+    table = torch.tensor(gone)
+    return lambda start, stop: table[start:stop]
+
+
+@st.composite
+def tasks(draw):
+    """Small integers, so that inner products are exact and full of ties."""
+    queries, gallery = draw(st.integers(1, 7)), draw(st.integers(1, 12))
+    number = st.integers(-2, 2)
+    q = np.array(draw(st.lists(st.lists(number, min_size=2, max_size=2), min_size=queries, max_size=queries)))
+    g = np.array(draw(st.lists(st.lists(number, min_size=2, max_size=2), min_size=gallery, max_size=gallery)))
+    pids = st.integers(0, 3)
+    q_pids = np.array(draw(st.lists(pids, min_size=queries, max_size=queries)))
+    g_pids = np.array(draw(st.lists(pids, min_size=gallery, max_size=gallery)))
+    row = st.lists(st.booleans(), min_size=gallery, max_size=gallery)
+    gone = draw(st.lists(row, min_size=queries, max_size=queries))
+    return q, g, q_pids, g_pids, gone
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    task=tasks(), removing=st.booleans(), ap=st.sampled_from(["step", "trapezoid"]), tile=st.sampled_from([1, 3, 256])
+)
+def test_equals_a_ranking_by_hand_with_ties_and_removals(task, removing, ap, tile):
+    q, g, q_pids, g_pids, gone = task
+    gone = gone if removing else np.zeros((len(q), len(g)), dtype=bool).tolist()
+    wanted_ap, wanted_inp, first = by_hand((q @ g.T).tolist(), q_pids, g_pids, gone, ap == "trapezoid")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "_TILE", tile)
+        found = retrieval(
+            torch.tensor(q, dtype=torch.float32),
+            torch.tensor(g, dtype=torch.float32),
+            q_pids,
+            g_pids,
+            removed=remover(gone) if removing else None,
+            ap=ap,
+        )
+    np.testing.assert_allclose(found.ap, wanted_ap, rtol=1e-12)
+    np.testing.assert_allclose(found.inp, wanted_inp, rtol=1e-12)
+    assert found.first_hit.tolist() == first.tolist()
+    assert found.valid.all()
+    for rank in RANKS:
+        assert found.metrics[f"R{rank}"] == pytest.approx(100 * np.mean([0 < f <= rank for f in first]))
+    assert found.metrics["mAP"] == pytest.approx(100 * wanted_ap.mean())
+    assert found.metrics["mINP"] == pytest.approx(100 * wanted_inp.mean())
+
+
+QUERIES = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+GALLERY = torch.tensor([[1.0, 0.0], [0.6, 0.8], [0.0, 1.0]])
+
+
+def two_queries(**options):
+    """The second query's person is not in the gallery."""
+    return retrieval(QUERIES, GALLERY, np.array([5, 9]), np.array([5, 7, 5]), **options)
+
+
+def test_a_query_without_a_match_is_a_miss():
+    found = two_queries()
+    assert found.first_hit.tolist() == [1, 0]
+    assert found.metrics["R1"] == 50.0
+    assert found.metrics["mAP"] == pytest.approx(100 * (1 + 2 / 3) / 2 / 2)
+    assert found.metrics["mINP"] == pytest.approx(100 * (2 / 3) / 2)
+
+
+def test_a_query_without_a_match_is_skipped():
+    found = two_queries(no_match="skip")
+    assert found.valid.tolist() == [True, False]
+    assert found.metrics["R1"] == 100.0
+    assert found.metrics["mINP"] == pytest.approx(100 * 2 / 3)
+
+
+def test_a_query_without_a_match_is_an_error():
+    with pytest.raises(DataError, match=r"1 queries have no match in the gallery, e.g. query 1"):
+        two_queries(no_match="error")
+
+
+def test_nothing_left_to_measure_is_an_error():
+    with pytest.raises(DataError, match="no query has a match"):
+        retrieval(QUERIES, GALLERY, np.array([1, 1]), np.array([2, 2, 2]), no_match="skip")
+
+
+def test_everything_removed_leaves_no_match():
+    found = two_queries(removed=lambda start, stop: torch.ones(stop - start, 3, dtype=torch.bool))
+    assert found.metrics == {"R1": 0.0, "R5": 0.0, "R10": 0.0, "mAP": 0.0, "mINP": 0.0}
+
+
+@pytest.mark.parametrize("queries", [QUERIES[:0], QUERIES])
+def test_an_empty_side_is_an_error(queries):
+    gallery = GALLERY if not len(queries) else GALLERY[:0]
+    pids = np.zeros(len(queries), dtype=np.int64), np.zeros(len(gallery), dtype=np.int64)
+    with pytest.raises(DataError, match=f"got {len(queries)} and {len(gallery)}"):
+        retrieval(queries, gallery, *pids)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_embeddings_that_are_not_finite_are_refused(value):
+    broken = GALLERY.clone()
+    broken[1, 0] = value
+    with pytest.raises(DataError, match="not finite"):
+        retrieval(QUERIES, broken, np.array([0, 1]), np.array([0, 1, 2]))
+
+
+def test_equal_similarities_keep_the_order_of_the_gallery():
+    similarity = torch.tensor([[0.5, 1.0, 0.5, 1.0, 0.5]]).repeat(1, 40)
+    order = ranking(similarity)[0]
+    high = [i for i in range(200) if i % 5 in (1, 3)]
+    assert order.tolist() == high + [i for i in range(200) if i % 5 not in (1, 3)]
+
+
+@pytest.fixture(params=["a", "b"])
+def golden(request):
+    with np.load(GOLDEN / f"retrieval_metrics_{request.param}.npz") as file:
+        return dict(file)
+
+
+def measured(golden, **options):
+    return retrieval(
+        torch.from_numpy(golden["qf"]),
+        torch.from_numpy(golden["gf"]),
+        golden["q_pids"],
+        golden["g_pids"],
+        **options,
+    )
+
+
+def test_agrees_with_irra_where_nothing_is_removed(golden):
+    kept = golden["irra_query_kept"]
+    queries = {name: golden[name][kept] for name in ("qf", "q_pids")}
+    found = measured({**golden, **queries}, no_match="error")
+    cmc = golden["irra_cmc"]
+    cmc = cmc * (100 if cmc.max() <= 1 else 1)
+    for rank in RANKS:
+        assert found.metrics[f"R{rank}"] == pytest.approx(float(cmc[rank - 1]), rel=1e-5)
+    assert found.metrics["mAP"] == pytest.approx(float(golden["irra_mAP"]), rel=1e-5)
+    assert found.metrics["mINP"] == pytest.approx(float(golden["irra_mINP"]), rel=1e-5)
+
+
+def test_agrees_with_transreid_and_fastreid_where_the_same_camera_is_removed(golden):
+    same_pid = golden["q_pids"][:, None] == golden["g_pids"][None]
+    same_camera = golden["q_camids"][:, None] == golden["g_camids"][None]
+    found = measured(golden, removed=remover(same_pid & same_camera), no_match="skip")
+    for rank in RANKS:
+        assert found.metrics[f"R{rank}"] == pytest.approx(100 * float(golden["transreid_cmc"][rank - 1]), rel=1e-5)
+        assert found.metrics[f"R{rank}"] == pytest.approx(100 * float(golden["fastreid_cmc"][rank - 1]), rel=1e-5)
+    assert found.metrics["mAP"] == pytest.approx(100 * float(golden["transreid_mAP"]), rel=1e-5)
+    np.testing.assert_allclose(found.ap[found.valid], golden["fastreid_AP"], rtol=1e-5)
+    np.testing.assert_allclose(found.inp[found.valid], golden["fastreid_INP"], rtol=1e-5)
