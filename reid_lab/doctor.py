@@ -9,7 +9,9 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import redirect_stderr
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 
 from reid_lab.catalogue import cache_folder, load_spec
@@ -133,15 +135,14 @@ def _store(runs: Path) -> Check:
 def _smoke() -> Check:
     from rich.console import Console
 
-    from reid_lab import experiment
+    from reid_lab.experiment import run
 
     begin = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="reid-lab-doctor-") as folder:
+    with tempfile.TemporaryDirectory(prefix="reid-lab-doctor-") as folder, redirect_stderr(StringIO()):
         file = Path(folder) / "doctor.yaml"
         file.write_text(SMOKE, encoding="utf-8")
         try:
-            quiet = Console(quiet=True)
-            experiment.run(load_spec(file), runs=Path(folder) / "runs", fresh=False, resume=False, console=quiet)
+            run(load_spec(file), runs=Path(folder) / "runs", console=Console(quiet=True))
         except Exception as error:  # whatever breaks is the finding
             return Check("smoke run", f"{type(error).__name__}: {' '.join(str(error).split())}", failed=True)
     return Check("smoke run", f"trained and tested in {time.monotonic() - begin:.1f} s")

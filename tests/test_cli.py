@@ -353,3 +353,11 @@ def test_doctor_names_what_it_finds(monkeypatch, tmp_path):
     assert found["mlflow store"].found == f"sqlite:///{runs}/mlflow.db"
     assert str(found["no-such-package"]) == "FAILED  no-such-package  not installed"
     assert not runs.exists()
+
+
+@pytest.mark.slow
+def test_doctor_trains_and_tests_in_a_temporary_folder(tmp_path):
+    (check,) = [check for check in doctor.examine(tmp_path / "runs") if check.what == "smoke run"]
+    assert not check.failed, check.found
+    assert check.found.startswith("trained and tested in")
+    assert not (tmp_path / "runs").exists()
