@@ -15,7 +15,8 @@ from reid_lab.engine import optim
 from reid_lab.engine.evaluate import embed, peak_memory
 from reid_lab.engine.plan import FitPlan
 from reid_lab.engine.runtime import Runtime
-from reid_lab.engine.step import Step, check_stages, chosen_terms
+from reid_lab.engine.step import Step
+from reid_lab.engine.terms import check_stages, chosen_terms
 
 STEPS = 2
 

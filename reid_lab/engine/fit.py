@@ -9,15 +9,11 @@ is done again records the same values again, which the recorder compares.
 from __future__ import annotations
 
 import math
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from types import FrameType
-from typing import Any, final
+from typing import final
 
 import torch
 
@@ -28,7 +24,10 @@ from reid_lab.engine.evaluate import evaluating
 from reid_lab.engine.keeper import Keeper, Restored, State
 from reid_lab.engine.plan import FitPlan, FitResult, Reporter
 from reid_lab.engine.runtime import Runtime
-from reid_lab.engine.step import Step, StepResult, check_stages, chosen_terms
+from reid_lab.engine.signals import stop_signals
+from reid_lab.engine.silent import Mute, Silent
+from reid_lab.engine.step import Step, StepResult
+from reid_lab.engine.terms import check_stages, chosen_terms
 from reid_lab.errors import Interrupted, RunError, UserError, unknown
 from reid_lab.seeding import stream as random_stream
 
@@ -93,10 +92,10 @@ class _Loop:
         self.plan = plan
         self.runtime = runtime
         self.prepare = prepare
-        self.recorder: Recorder = recorder if runtime.is_main else _Mute()
+        self.recorder: Recorder = recorder if runtime.is_main else Mute()
         self.evaluate = evaluate
         self.on_eval = on_eval
-        self.reporter: Reporter = reporter if reporter is not None and runtime.is_main else _Silent()
+        self.reporter: Reporter = reporter if reporter is not None and runtime.is_main else Silent()
         self.folder = folder
         self.keeper = Keeper(folder, plan, runtime, self.recorder)
         self.scaler = runtime.scaler()
@@ -116,7 +115,7 @@ class _Loop:
         self.runtime.broadcast(list(self.model.state_dict().values()))
         self.model.train()
         self.reporter.start(self.state.step, self.plan.total_steps)
-        with _signals() as interrupted:
+        with stop_signals() as interrupted:
             if saved is None and self.plan.evaluate_at_start:
                 self._measure(selectable=False)
             while not self.state.finished:
@@ -279,58 +278,3 @@ class _Loop:
         self.recorder.flush()
         self.reporter.finish(result)
         return result
-
-
-@contextmanager
-def _signals() -> Iterator[threading.Event]:
-    """An event that the first SIGINT or SIGTERM sets; a second SIGINT is a KeyboardInterrupt."""
-    event = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield event
-        return
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        if event.is_set() and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        event.set()
-
-    former = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield event
-    finally:
-        for number, handler in former.items():
-            signal.signal(number, handler)
-
-
-@final
-class _Mute:
-    """The recorder of all ranks but the first."""
-
-    def record(self, kind: str, name: str, step: int, value: Any) -> None:
-        """Nothing."""
-
-    def flush(self) -> None:
-        """Nothing."""
-
-
-@final
-class _Silent:
-    """The reporter when nobody watches."""
-
-    def start(self, done: int, total: int) -> None:
-        """Nothing."""
-
-    def stage(self, name: str, step: int, trainable: int) -> None:
-        """Nothing."""
-
-    def step(self, step: int, losses: Mapping[str, float], samples_per_second: float) -> None:
-        """Nothing."""
-
-    def evaluation(self, step: int, metrics: Mapping[str, float], best: bool) -> None:
-        """Nothing."""
-
-    def checkpoint(self, step: int, path: Path) -> None:
-        """Nothing."""
-
-    def finish(self, result: FitResult) -> None:
-        """Nothing."""

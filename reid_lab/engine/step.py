@@ -20,12 +20,12 @@ from typing import final
 import torch
 from torch import Tensor
 
-from reid_lab.contracts import Architecture, Batch, Encoded, Sum, Term
+from reid_lab.contracts import Architecture, Batch, Encoded, Term
 from reid_lab.engine import optim
 from reid_lab.engine.globalbatch import GlobalBatch, merge, split
-from reid_lab.engine.plan import StagePlan
 from reid_lab.engine.runtime import Runtime
-from reid_lab.errors import Fault, NonFiniteLoss, SpecError, unknown
+from reid_lab.engine.terms import evaluate, full_precision, global_means, local_sums, weight_of
+from reid_lab.errors import NonFiniteLoss
 from reid_lab.schedules import Progress
 from reid_lab.seeding import stream
 
@@ -46,41 +46,6 @@ class StepResult:
     diagnostics: dict[str, float]
     groups: int
     updated: bool
-
-
-def chosen_terms(model: Architecture, names: Sequence[str] | None) -> tuple[Term, ...]:
-    """The terms in use: those named (None: all), without those whose weight is the constant 0.
-
-    Raises SpecError for unknown names, and when no term is left.
-    """
-    known = [term.name for term in model.terms]
-    faults = [unknown("loss term", name, known) for name in names or () if name not in known]
-    if faults:
-        raise SpecError(*faults)
-    kept = tuple(
-        term
-        for term in model.terms
-        if (names is None or term.name in names) and (callable(term.weight) or term.weight != 0)
-    )
-    if not kept:
-        raise SpecError(f"no loss term is left to train with; the architecture has: {', '.join(known) or 'none'}")
-    return kept
-
-
-def check_stages(model: Architecture, stages: Sequence[StagePlan]) -> None:
-    """Raises SpecError with every term and every parameter pattern that the model does not know."""
-    faults = []
-    for stage in stages:
-        for check in (
-            lambda stage=stage: chosen_terms(model, stage.terms),
-            lambda stage=stage: optim.check_trainable(model, stage.trainable or ()),
-        ):
-            try:
-                check()
-            except SpecError as error:
-                faults += [Fault(fault.what, f"stage '{stage.name}'") for fault in error.faults]
-    if faults:
-        raise SpecError(*faults)
 
 
 @final
@@ -131,14 +96,15 @@ class Step:
         whole = merge(parts, self.runtime, cached=cached)
         with stream(self.seed, "values", step), self.runtime.autocast():
             values = self.model.values(whole.encoded, progress)
-        readable = {name: _full_precision(value) for name, value in values.items()}
+        readable = {name: full_precision(value) for name, value in values.items()}
 
-        present = _evaluate(self.global_terms, readable)
+        present = evaluate(self.global_terms, readable)
         with torch.no_grad():
-            local, counts = self._reduce(_sums(self.local_terms, parts))
+            sums = local_sums(self.local_terms, parts)
+            local, counts = global_means([term.name for term in self.local_terms], sums, self.runtime)
         diagnostics = self._diagnose(parts, readable) if diagnose else {}
         losses = {name: float(value.detach()) for name, value in present.items()} | local
-        weights = {t.name: _weight(t, progress) for t in (*self.global_terms, *self.local_terms) if t.name in losses}
+        weights = {t.name: weight_of(t, progress) for t in (*self.global_terms, *self.local_terms) if t.name in losses}
         self._refuse_non_finite(losses, step)
 
         loss = _anchor(whole) + sum(weights[name] * value for name, value in present.items())
@@ -166,19 +132,13 @@ class Step:
         with stream(self.seed, "encode", step, part), self.runtime.autocast():
             return self.encode(piece)
 
-    def _reduce(self, sums: Mapping[str, Sum]) -> tuple[dict[str, float], dict[str, float]]:
-        """Means and counts over all ranks of the local terms that have any valid row."""
-        names = [term.name for term in self.local_terms]
-        means, counts = _global_means(names, sums, self.runtime)
-        return means, counts
-
     def _diagnose(self, parts: Sequence[Encoded], values: Mapping[str, Tensor]) -> dict[str, float]:
         """The finite diagnostics of this step."""
         whole = [term for term in self.model.diagnostics if not term.local]
         local = [term for term in self.model.diagnostics if term.local]
         with torch.no_grad():
-            found = {name: float(value) for name, value in _evaluate(whole, values).items()}
-            means, _ = _global_means([t.name for t in local], _sums(local, parts), self.runtime)
+            found = {name: float(value) for name, value in evaluate(whole, values).items()}
+            means, _ = global_means([t.name for t in local], local_sums(local, parts), self.runtime)
         return {name: value for name, value in (found | means).items() if math.isfinite(value)}
 
     def _refuse_non_finite(self, losses: Mapping[str, float], step: int) -> None:
@@ -202,7 +162,7 @@ class Step:
     ) -> None:
         """Sends the merged features' gradients and the local terms back through one part's trunk."""
         tensors, gradients = whole.gradients(index, part, self.runtime.world)
-        for name, found in _sums(self.local_terms, [part]).items():
+        for name, found in local_sums(self.local_terms, [part]).items():
             if name in counts and found.total.requires_grad:
                 share = self.runtime.world * weights[name] / counts[name]
                 tensors.append(self.scaler.scale(share * found.total))
@@ -246,53 +206,6 @@ def average_gradients(parameters: Sequence[Tensor], runtime: Runtime) -> None:
         mean = flat[at : at + parameter.numel()].reshape(parameter.shape) / runtime.world
         parameter.grad = mean.to(parameter.dtype) if ranks else None
         at += parameter.numel()
-
-
-def _weight(term: Term, progress: Progress) -> float:
-    return float(term.weight(progress) if callable(term.weight) else term.weight)
-
-
-def _full_precision(value: Tensor) -> Tensor:
-    """Losses are computed in float32 or better: exponentials overflow in half precision."""
-    return value.float() if value.dtype in (torch.float16, torch.bfloat16) else value
-
-
-def _evaluate(terms: Sequence[Term], values: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The raw value of every term that has its needs and a valid row."""
-    found: dict[str, Tensor] = {}
-    for term in terms:
-        if any(need not in values for need in term.needs):
-            continue
-        out = term.fn(**{need: values[need] for need in term.needs})
-        if isinstance(out, Sum):
-            if float(out.count) > 0:
-                found[term.name] = out.total / out.count
-        else:
-            found[term.name] = out
-    return found
-
-
-def _sums(terms: Sequence[Term], parts: Sequence[Encoded]) -> dict[str, Sum]:
-    """The sums of local terms over this rank's parts, for the terms whose needs any part has."""
-    found: dict[str, Sum] = {}
-    for part in parts:
-        for term in terms:
-            if all(need in part.local for need in term.needs):
-                out = term.fn(**{need: _full_precision(part.local[need]) for need in term.needs})
-                before = found.get(term.name)
-                found[term.name] = Sum(before.total + out.total, before.count + out.count) if before else out
-    return found
-
-
-def _global_means(
-    names: Sequence[str], sums: Mapping[str, Sum], runtime: Runtime
-) -> tuple[dict[str, float], dict[str, float]]:
-    """Means and counts over all ranks, for the names that have any valid row."""
-    own = [[float(sums[n].total), float(sums[n].count)] if n in sums else [0.0, 0.0] for n in names]
-    everyone = runtime.sum(torch.tensor(own, dtype=torch.float64, device=runtime.device).reshape(-1, 2)).tolist()
-    counts = {name: count for name, (_, count) in zip(names, everyone, strict=True) if count > 0}
-    totals = dict(zip(names, (total for total, _ in everyone), strict=True))
-    return {name: totals[name] / count for name, count in counts.items()}, counts
 
 
 def _anchor(whole: GlobalBatch) -> Tensor:

@@ -80,6 +80,14 @@ def test_embeddings_in_bf16_are_near():
     assert F.cosine_similarity(half, full).min() > 0.999
 
 
+@pytest.mark.slow
+def test_a_compiled_trunk_computes_the_same(tmp_path):
+    compiled = train(tmp_path / "1", "normalised", steps=6, runtime=Runtime(torch.device("cpu"), compile=True))[2]
+    eager = train(tmp_path / "2", "normalised", steps=6)[2]
+    for key, value in eager.of("loss").items():
+        assert compiled.of("loss")[key] == pytest.approx(value, rel=1e-5)
+
+
 def test_peak_memory_never_falls():
     before = peak_memory(torch.device("cpu"))
     block = torch.ones(30_000_000)

@@ -158,9 +158,9 @@ class DiskRecorder:
         self.path, self.held, self.pending = path, {}, []
         self.flushes = 0
         if path is not None and path.exists():
-            lines = path.read_bytes().split(b"\n")[:-1]
-            path.write_bytes(b"".join(line + b"\n" for line in lines))
-            for line in lines:
+            data = path.read_bytes()
+            os.truncate(path, data.rfind(b"\n") + 1)
+            for line in data.split(b"\n")[:-1]:
                 kind, name, step, value = json.loads(line)
                 self.held[kind, name, step] = value
 
