@@ -20,7 +20,7 @@ from typing import Annotated, Literal, final
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 from torch import Tensor, nn
 
 from reid_lab.contracts import Architecture, Batch, Encoded, Facts, GroupRule, Input, InputSpec, Sum, Term
@@ -77,7 +77,9 @@ class Spec(ModelSpec):
     """The knobs of IRRA; the defaults are the published ones (SDM + ID + MLM)."""
 
     name: Literal["irra"] = "irra"
-    backbone: str = "tiny-clip"  # a preset, a Hugging Face id, or a folder
+    backbone: Annotated[str, AfterValidator(backbones.known_name)] = (
+        "tiny-clip"  # a preset, a Hugging Face id, or a folder
+    )
     pretrained: bool = True
     image_size: tuple[Positive, Positive] | None = None  # height, width; null: as the data delivers them
     stride: Positive | None = None  # of the patches; null: their size
@@ -92,6 +94,12 @@ class Spec(ModelSpec):
     new_lr_factor: Annotated[float, Field(gt=0), Tune(1.0, 20.0, log=True)] = 5.0
     bias_lr_factor: Annotated[float, Field(gt=0)] = 2.0
     bias_weight_decay_factor: Annotated[float, Field(ge=0)] = 0.0
+
+    @model_validator(mode="after")
+    def _used(self) -> Spec:
+        if self.soft_label is not None and not _on(self.sdm):
+            raise ValueError("soft_label is a label of sdm, which is off; set soft_label to null")
+        return self
 
 
 class Classifier(nn.Module):

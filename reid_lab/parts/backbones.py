@@ -53,9 +53,8 @@ def resolve(name: str) -> Path:
         raise CheckpointError(f"backbone '{name}': {folder} holds no config.json")
     if name in PRESETS:
         raise CheckpointError(f"backbone '{name}': its weights are not installed; make them with `reid-lab pretrain`")
-    if name.count("/") != 1 or name.startswith(("/", ".", "~")):
-        what = unknown("backbone", name, PRESETS)
-        raise SpecError(f"{what} (a folder with config.json, or a hub id OWNER/NAME, is possible too)")
+    if not _is_hub_id(name):
+        raise SpecError(_unknown(name))
     return _hub(name)
 
 
@@ -69,6 +68,21 @@ def fingerprint(name: str) -> str:
             with (folder / file).open("rb") as content:
                 digest.update(hashlib.file_digest(content, "sha256").digest())
     return digest.hexdigest()
+
+
+def known_name(name: str) -> str:
+    """`name`, when it can be a backbone: a preset, a folder that exists, or the form of a hub id; else a ValueError."""
+    if name in PRESETS or _is_hub_id(name) or Path(name).expanduser().is_dir():
+        return name
+    raise ValueError(_unknown(name))
+
+
+def _is_hub_id(name: str) -> bool:
+    return name.count("/") == 1 and not name.startswith(("/", ".", "~")) and not name.endswith("/")
+
+
+def _unknown(name: str) -> str:
+    return f"{unknown('backbone', name, PRESETS)} (a folder with config.json, or a hub id OWNER/NAME, is possible too)"
 
 
 def _hub(name: str) -> Path:

@@ -119,8 +119,18 @@ def test_user_errors(irra):
         irra(stride=9)
     with pytest.raises(SpecError, match="smaller than one patch"):
         irra(image_size=(32, 4))
-    with pytest.raises(SpecError, match=r"unknown backbone 'tiny-clp'.*did you mean 'tiny-clip'"):
-        Irra(Spec(backbone="tiny-clp"), FACTS, 0)
+
+
+def test_faults_that_a_spec_shows_before_anything_is_built():
+    with pytest.raises(ValidationError, match=r"unknown backbone 'tiny-clp'.*did you mean 'tiny-clip'"):
+        Spec(backbone="tiny-clp")
+    with pytest.raises(ValidationError, match="soft_label is a label of sdm, which is off"):
+        Spec(sdm=None, soft_label=SoftLabelSpec())
+    with pytest.raises(ValidationError):
+        Spec(sdm=-1.0)
+    with pytest.raises(ValidationError):
+        Spec(temperature=0.0)
+    assert Spec(backbone="openai/clip-vit-base-patch16").backbone == "openai/clip-vit-base-patch16"
 
 
 @pytest.mark.parametrize(
