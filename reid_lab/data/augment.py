@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from reid_lab.contracts import IMAGE_ROLES, Batch, Input, InputSpec, Prepare
-from reid_lab.seeding import uniform
+from reid_lab.contracts import Batch, Input, InputSpec, Prepare
+from reid_lab.errors import SpecError
+from reid_lab.parts.tokenizers import as_images
+from reid_lab.parts.towers import CLIP_MEAN
+from reid_lab.seeding import mix, uniform
 
-CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 _ATTEMPTS = 10  # rectangles that are tried before an image stays whole
 
 
@@ -42,8 +45,8 @@ class Augmentation:
 
 def normalise(images: Tensor, spec: InputSpec) -> Tensor:
     """(n, C, H, W) uint8 -> float32 with the spec's mean and standard deviation, given for pixels in [0, 1]."""
-    mean = torch.tensor(spec.mean[: images.shape[1]], device=images.device).view(1, -1, 1, 1)
-    std = torch.tensor(spec.std[: images.shape[1]], device=images.device).view(1, -1, 1, 1)
+    mean = torch.tensor(spec.mean, device=images.device).view(1, -1, 1, 1)
+    std = torch.tensor(spec.std, device=images.device).view(1, -1, 1, 1)
     return (images.to(torch.float32) / 255.0 - mean) / std
 
 
@@ -52,18 +55,14 @@ def flip_and_crop(images: Tensor, keys: Tensor, name: str, *, flip: float, pad: 
 
     images: (n, C, H, W) uint8; keys: (n,) int64; the zeros are black, as before normalisation.
     """
-    n, channels, height, width = images.shape
+    height, width = images.shape[2:]
     draw = uniform(keys, f"augment/{name}", 3)
-    top = (draw[:, 1] * (2 * pad + 1)).long() - pad
-    left = (draw[:, 2] * (2 * pad + 1)).long() - pad
-    rows = torch.arange(height, device=images.device)[None] + top[:, None]
-    columns = torch.arange(width, device=images.device)[None] + left[:, None]
-    inside = ((rows >= 0) & (rows < height))[:, :, None] & ((columns >= 0) & (columns < width))[:, None, :]
-    columns = torch.where((draw[:, 0] < flip)[:, None], width - 1 - columns, columns)
-    index = rows.clamp(0, height - 1)[:, :, None] * width + columns.clamp(0, width - 1)[:, None, :]
-    flat = images.reshape(n, channels, height * width)
-    moved = flat.gather(2, index.view(n, 1, -1).expand(-1, channels, -1)).view(n, channels, height, width)
-    return torch.where(inside[:, None], moved, 0)
+    images = torch.where((draw[:, 0] < flip)[:, None, None, None], images.flip(3), images)
+    if not pad:
+        return images
+    offset = (draw[:, 1:] * (2 * pad + 1)).long()
+    windows = F.pad(images, (pad, pad, pad, pad)).unfold(2, height, 1).unfold(3, width, 1)  # a view
+    return windows[torch.arange(len(images), device=images.device), :, offset[:, 0], offset[:, 1]]
 
 
 def erasing_mask(keys: Tensor, name: str, size: tuple[int, int], augmentation: Augmentation) -> Tensor:
@@ -103,34 +102,52 @@ def gaussian(keys: Tensor, name: str, count: int) -> Tensor:
 
 def erase(images: Tensor, keys: Tensor, name: str, augmentation: Augmentation) -> Tensor:
     """Random erasing of normalised images (n, C, H, W)."""
-    n, channels, height, width = images.shape
-    mask = erasing_mask(keys, name, (height, width), augmentation)[:, None]
+    channels, height, width = images.shape[1:]
+    mask = erasing_mask(keys, name, (height, width), augmentation)
     if augmentation.erase_value == "noise":
-        value = gaussian(keys, f"noise/{name}", channels * height * width).view(images.shape)
-    else:
-        colour = CLIP_MEAN if augmentation.erase_value == "clip_mean" else (0.0, 0.0, 0.0)
-        value = torch.tensor(colour[:channels], device=images.device).view(1, -1, 1, 1).expand(n, -1, height, width)
-    return torch.where(mask, value, images)
+        # Hashing numbers for every pixel would take longer than the rest: only erased ones get any.
+        row, y, x = mask.nonzero(as_tuple=True)
+        pixels = images.clone()
+        pixels[row, :, y, x] = gaussian(mix(keys[row] ^ (y * width + x)), f"noise/{name}", channels)
+        return pixels
+    colour = CLIP_MEAN if augmentation.erase_value == "clip_mean" else (0.0, 0.0, 0.0)
+    value = torch.tensor(colour[:channels], device=images.device).view(1, -1, 1, 1)
+    return torch.where(mask[:, None], value, images)
+
+
+def _channels(role: str, spec: InputSpec) -> InputSpec:
+    """The spec with as many means and deviations as channels: one channel takes the first ones."""
+    for name in ("mean", "std"):
+        if len(getattr(spec, name)) < spec.channels:
+            raise SpecError(f"{role}: {name} has {len(getattr(spec, name))} values for {spec.channels} channels")
+    return replace(spec, mean=spec.mean[: spec.channels], std=spec.std[: spec.channels])
 
 
 def make_prepare(inputs: Mapping[str, InputSpec], augmentation: Augmentation | None) -> Prepare:
-    """The function that turns the uint8 images of a batch into normalised, augmented ones; text passes through."""
+    """The function that turns the uint8 images of a batch into normalised, augmented ones; text passes through.
 
-    def prepared(role: str, item: Input, keys: Tensor) -> Input:
-        images = item.values
-        if augmentation is None:
-            return Input(normalise(images, inputs[role]), item.rows)
+    Images may be (n, C, H, W) or (n, C, H, W, 1). Raises `SpecError` for fewer means than channels.
+    """
+    specs = {role: _channels(role, spec) for role, spec in inputs.items() if spec.tokenize is None}
+
+    def normalised(role: str, item: Input, keys: Tensor) -> Input:
+        return Input(normalise(as_images(item.values), specs[role]), item.rows)
+
+    def augmented(role: str, item: Input, keys: Tensor) -> Input:
+        assert augmentation is not None
         name = "shared" if augmentation.shared else role
-        own = keys[item.rows]
+        images, own = as_images(item.values), keys[item.rows]
         if augmentation.flip or augmentation.pad:
             images = flip_and_crop(images, own, name, flip=augmentation.flip, pad=augmentation.pad)
-        images = normalise(images, inputs[role])
+        images = normalise(images, specs[role])
         if augmentation.erase:
             images = erase(images, own, name, augmentation)
         return Input(images, item.rows)
 
+    prepared = normalised if augmentation is None else augmented
+
     def prepare(batch: Batch) -> Batch:
-        images = {role: item for role, item in batch.inputs.items() if role in IMAGE_ROLES}
+        images = {role: item for role, item in batch.inputs.items() if role in specs}
         return batch.with_inputs(**{role: prepared(role, i, batch.groups["keys"]) for role, i in images.items()})
 
     return prepare

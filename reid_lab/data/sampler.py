@@ -52,29 +52,35 @@ class IdentitySampler(Sampler):
     """
 
     def __init__(self, pids: np.ndarray, size: int, instances: int) -> None:
+        people, self._label, self._counts = np.unique(pids, return_inverse=True, return_counts=True)
         self.identities, self.instances = size // instances, instances
-        self.members = [np.flatnonzero(pids == pid) for pid in np.unique(pids)]
-        if len(self.members) < self.identities:
-            raise DataError(
-                f"a batch of {self.identities} identities x {instances} cannot be drawn from {len(self.members)} identities"
-            )
+        if len(people) < self.identities:
+            what = f"{self.identities} identities x {instances} are wanted in a batch; train has {len(people)}"
+            raise DataError(f"{what} identities")
+        self._starts = np.cumsum(self._counts) - self._counts
+        self._chunks = np.maximum(self._counts // instances, 1)
+        self._first = np.cumsum(self._chunks) - self._chunks
+        owner = np.repeat(np.arange(len(people)), self._chunks)
+        number = np.arange(len(owner)) - self._first[owner]
+        self._places = (self._starts[owner] + number * instances)[:, None] + np.arange(instances)
+        self._short = np.flatnonzero(self._counts < instances)
 
     def batches(self, seed: int, number: int) -> list[np.ndarray]:
         """As in `Sampler`."""
         draw = rng(seed, "identity sampler", number)
-        chunks = []
-        for members in self.members:
-            if len(members) < self.instances:
-                members = draw.choice(members, self.instances, replace=True)
-            shuffled = draw.permutation(members)
-            whole = len(shuffled) // self.instances
-            chunks.append(list(shuffled[: whole * self.instances].reshape(whole, self.instances)))
-        left = np.arange(len(chunks))
+        shuffled = np.lexsort((draw.random(len(self._label)), self._label))  # identity by identity
+        picks = (draw.random((len(self._short), self.instances)) * self._counts[self._short, None]).astype(np.int64)
+        places = self._places.copy()
+        places[self._first[self._short]] = self._starts[self._short, None] + picks
+        chunks = shuffled[places]
+        left, used = np.arange(len(self._counts)), np.zeros_like(self._counts)
         batches = []
         while len(left) >= self.identities:
-            chosen = draw.choice(left, self.identities, replace=False)
-            batches.append(np.concatenate([chunks[identity].pop(0) for identity in chosen]))
-            left = np.array([identity for identity in left if chunks[identity]], dtype=np.int64)
+            chosen = draw.choice(len(left), self.identities, replace=False)
+            people = left[chosen]
+            batches.append(chunks[self._first[people] + used[people]].reshape(-1))
+            used[people] += 1
+            left = np.delete(left, chosen[used[people] == self._chunks[people]])
         return batches
 
 

@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from reid_lab.errors import DataError
@@ -90,8 +89,8 @@ def retrieval(
         ap: the form of the average precision.
 
     Raises:
-        DataError: an empty side, embeddings that are not finite, no query with a match, or one without
-            while `no_match` is `error`.
+        DataError: an empty side, embeddings that are not finite, no query with a match while `no_match` is
+            `skip`, or one without while it is `error`.
     """
     if not len(queries) or not len(gallery):
         raise DataError(f"retrieval needs queries and a gallery; got {len(queries)} and {len(gallery)}")
@@ -168,9 +167,9 @@ def _measure(
     matched = first > 0
     if not matched.all() and no_match == "error":
         raise DataError(f"{int((~matched).sum())} queries have no match, the first is number {int(matched.argmin())}")
-    if not matched.any():
-        raise DataError("no query has a match in the gallery")
     valid = matched if no_match == "skip" else np.ones_like(matched)
+    if not valid.any():
+        raise DataError("no query has a match in the gallery")
     result = RetrievalResult({}, valid, average, inverse, first, taken)
     curve = result.cmc(max(RANKS))
     result.metrics.update({f"R{rank}": float(curve[rank - 1]) for rank in RANKS})
