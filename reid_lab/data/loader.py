@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 
 from reid_lab.contracts import Batch, Input, InputSpec
-from reid_lab.data.items import Dataset, Groups
+from reid_lab.data.items import ABSENT, Dataset, Groups
 from reid_lab.data.sampler import Sampler, Schedule
+from reid_lab.errors import DataError
 from reid_lab.seeding import keys as sample_keys
 
 RESULT_VERSION = 1  # raised by hand when the same data and seed give other batches
@@ -24,13 +25,29 @@ RESULT_VERSION = 1  # raised by hand when the same data and seed give other batc
 
 @final
 class Loader:
-    """Reads the inputs of groups: images as uint8 at the size that the architecture wants, captions as ids."""
+    """Reads the inputs of groups: images as uint8 at the size that the architecture wants, captions as ids.
+
+    All captions of the wanted roles are tokenised once, here. Where three channels are wanted of an image
+    that has one, it is repeated.
+
+    Raises:
+        DataError: the data set has nothing of a wanted role.
+    """
 
     def __init__(self, dataset: Dataset, inputs: Mapping[str, InputSpec]) -> None:
         self.dataset = dataset
         self.inputs = dict(inputs)
+        items = dataset.items
+        missing = [role for role in inputs if role not in items.roles()]
+        if missing:
+            raise DataError(f"{dataset.name} has no {', '.join(missing)} items; it has: {', '.join(items.roles())}")
         self._ids: dict[str, Tensor] = {}
-        self._row = np.zeros(len(dataset.items), dtype=np.int64)
+        self._row = np.zeros(len(items), dtype=np.int64)
+        for role, spec in inputs.items():
+            if spec.tokenize is not None:
+                every = np.flatnonzero(items.role == role)
+                self._row[every] = np.arange(len(every))
+                self._ids[role] = spec.tokenize(items.caption[every].tolist())
 
     def batch(self, groups: Groups, index: np.ndarray, keys: Tensor | None = None) -> Batch:
         """The groups `index` (n,) as a batch; `keys` (n,) are their random keys, zeros where none are needed."""
@@ -39,7 +56,7 @@ class Loader:
         fields["keys"] = torch.zeros(len(index), dtype=torch.int64) if keys is None else keys
         inputs = {}
         for role, members in groups.members.items():
-            present = np.flatnonzero(members[index] >= 0)
+            present = np.flatnonzero(members[index] != ABSENT)
             if role in self.inputs and len(present):
                 inputs[role] = Input(self._values(role, members[index][present]), torch.from_numpy(present))
         return Batch(fields, inputs)
@@ -50,20 +67,15 @@ class Loader:
             yield self.batch(groups, np.arange(start, min(start + size, len(groups))))
 
     def _values(self, role: str, items: np.ndarray) -> Tensor:
+        if role in self._ids:
+            return self._ids[role][torch.from_numpy(self._row[items])]
         wanted = self.inputs[role]
-        if wanted.tokenize is None:
-            return torch.from_numpy(self.dataset.images(items, wanted.size))
-        if role not in self._ids:
-            self._tokenize(role)
-        return self._ids[role][torch.from_numpy(self._row[items])]
-
-    def _tokenize(self, role: str) -> None:
-        """All captions of a role, once."""
-        tokenize = self.inputs[role].tokenize
-        assert tokenize is not None
-        every = np.flatnonzero(self.dataset.items.role == role)
-        self._row[every] = np.arange(len(every))
-        self._ids[role] = tokenize(list(self.dataset.items.caption[every]))
+        images = torch.from_numpy(self.dataset.images(items, wanted.size))
+        if images.shape[1] == wanted.channels:
+            return images
+        if images.shape[1] == 1:
+            return images.expand(-1, wanted.channels, -1, -1)
+        raise DataError(f"{role}: the images have {images.shape[1]} channels; the architecture reads {wanted.channels}")
 
 
 @final
@@ -83,15 +95,24 @@ class TrainStream:
         self._pending: dict[tuple[int, int, int], Future[Batch]] = {}
 
     def batch(self, step: int, rank: int = 0, world: int = 1) -> Batch:
-        """The contiguous share of the global batch `step` that belongs to `rank` of `world`."""
+        """The contiguous share of the global batch `step` that belongs to `rank` of `world`.
+
+        Raises:
+            DataError: the batch has fewer groups than there are processes; images cannot be read.
+        """
+        groups = len(self._schedule.at(step)[2])
+        if groups < world:
+            what = f"the batch of step {step} has {groups} groups for {world} processes"
+            raise DataError(f"{what}; set train.batch.drop_last or another size")
         if self._pool is None:
             return self._load(*self._share(step, rank, world))
-        for ahead in range(step, step + self._ahead + 1):
-            if (ahead, rank, world) not in self._pending:
-                self._pending[ahead, rank, world] = self._pool.submit(self._load, *self._share(ahead, rank, world))
-        for stale in [key for key in self._pending if key[0] < step]:
-            del self._pending[stale]
-        return self._pending.pop((step, rank, world)).result()
+        wanted = [(step + ahead, rank, world) for ahead in range(self._ahead + 1)]
+        for key in wanted:
+            if key not in self._pending:
+                self._pending[key] = self._pool.submit(self._load, *self._share(*key))
+        for key in self._pending.keys() - set(wanted):
+            self._pending.pop(key).cancel()
+        return self._pending.pop(wanted[0]).result()
 
     def _share(self, step: int, rank: int, world: int) -> tuple[np.ndarray, Tensor]:
         number, first, index = self._schedule.at(step)

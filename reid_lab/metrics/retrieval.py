@@ -190,7 +190,7 @@ def _ranks(similarity: np.ndarray, correct: np.ndarray) -> np.ndarray:
     wanted = similarity[correct]
     not_above = np.searchsorted(ordered, wanted, side="right")
     equal = not_above - np.searchsorted(ordered, wanted, side="left")
-    ranks = len(ordered) - not_above + 1
+    ranks: np.ndarray = len(ordered) - not_above + 1
     for tied in np.flatnonzero(equal > 1):
         ranks[tied] += np.count_nonzero(similarity[: correct[tied]] == wanted[tied])
     ranks.sort()
