@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, cast, final
 
 if TYPE_CHECKING:
     from reid_lab.contracts import Architecture, Facts
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     Build = Callable[["ModelSpec", "Facts", int], Architecture]
 
 
+@final
 @dataclass(frozen=True)
 class Loaded:
     """An architecture with its module imported: `build(spec, facts, seed)` gives the model.
@@ -30,6 +31,7 @@ class Loaded:
     result_version: int
 
 
+@final
 @dataclass(frozen=True)
 class Entry:
     """Where an architecture is published and implemented; `module`, `kind` and `spec` name its class and its

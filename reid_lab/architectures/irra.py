@@ -26,6 +26,8 @@ from torch import Tensor, nn
 from reid_lab.contracts import Architecture, Batch, Encoded, Facts, GroupRule, Input, InputSpec, Sum, Term
 from reid_lab.errors import SpecError
 from reid_lab.parts import backbones
+from reid_lab.parts.heads import Classifier, NoClassifier
+from reid_lab.parts.locate import known_name
 from reid_lab.parts.losses.accuracy import accuracy
 from reid_lab.parts.losses.cmpm import cmpm
 from reid_lab.parts.losses.identity import identity
@@ -77,9 +79,7 @@ class Spec(ModelSpec):
     """The knobs of IRRA; the defaults are the published ones (SDM + ID + MLM)."""
 
     name: Literal["irra"] = "irra"
-    backbone: Annotated[str, AfterValidator(backbones.known_name)] = (
-        "tiny-clip"  # a preset, a Hugging Face id, or a folder
-    )
+    backbone: Annotated[str, AfterValidator(known_name)] = "tiny-clip"  # a preset, a Hugging Face id, or a folder
     pretrained: bool = True
     image_size: tuple[Positive, Positive] | None = None  # height, width; null: as the data delivers them
     stride: Positive | None = None  # of the patches; null: their size
@@ -102,28 +102,7 @@ class Spec(ModelSpec):
         return self
 
 
-class Classifier(nn.Module):
-    """One identity classifier for both modalities."""
-
-    def __init__(self, width: int, identities: int) -> None:
-        super().__init__()
-        self.linear = nn.Linear(width, identities)
-        nn.init.normal_(self.linear.weight, std=0.001)
-        nn.init.zeros_(self.linear.bias)
-
-    def forward(self, image: Tensor, text: Tensor) -> dict[str, Tensor]:
-        """Features (n, D) of both -> logits (n, identities) of both."""
-        return {"image_logits": self.linear(image), "text_logits": self.linear(text)}
-
-
-class NoClassifier(nn.Module):
-    """The empty `id` slot."""
-
-    def forward(self, image: Tensor, text: Tensor) -> dict[str, Tensor]:
-        """Nothing."""
-        return {}
-
-
+@final
 class WordHead(nn.Module):
     """Predicts a token from a joint feature."""
 
@@ -138,6 +117,7 @@ class WordHead(nn.Module):
         return self.fc(self.norm(quick_gelu(self.dense(x))))  # type: ignore[no-any-return]
 
 
+@final
 class RelationReasoning(nn.Module):
     """Implicit relation reasoning (section 3.2): masked words attend to the image, then are predicted."""
 
@@ -175,6 +155,7 @@ class RelationReasoning(nn.Module):
         return self(words, trunk.project_image(image), labels)  # type: ignore[no-any-return]
 
 
+@final
 class NoReasoning(nn.Module):
     """The empty `mlm` slot."""
 
@@ -247,7 +228,7 @@ class Irra(Architecture):
         image, text = images.values[i], texts.values[t]
         ids = {name: encoded.groups[name][texts.rows[t]] for name in ("pids", "image_ids") if name in encoded.groups}
         scale = torch.tensor(1.0 / self.temperature(progress), device=image.device)
-        return {"image": image, "text": text, "scale": scale, **ids, **self.identity(image, text)}
+        return {"image": image, "text": text, "scale": scale, **ids, **self.identity(image=image, text=text)}
 
     def embed(self, batch: Batch) -> Tensor:
         """(B, D): each group's image or caption; the mean direction of a group that has both."""

@@ -6,101 +6,39 @@ read and written directly (`huggingface`), so that building a trunk imports noth
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from reid_lab.errors import CheckpointError, Fault, SpecError, unknown
+from reid_lab.errors import CheckpointError, Fault
 from reid_lab.parts import huggingface as hf
+from reid_lab.parts.locate import FILES, fingerprint, resolve
 from reid_lab.parts.tokenizers import square_positions
 from reid_lab.parts.towers import BertTrunk, ClipTrunk, VitTrunk
 from reid_lab.parts.vocabulary import END, MASK, START
 from reid_lab.parts.weights import Table, load, read_tensors
 from reid_lab.seeding import stream
 
-PRESETS = ("tiny-clip", "tiny-vit", "tiny-bert")
-WEIGHTS = Path(__file__).parent.parent / "weights"
-_FILES = ("model.safetensors", "pytorch_model.bin")
-_WANTED = (
-    "config.json",
-    "*.safetensors",
-    "pytorch_model.bin",
-    "vocab.*",
-    "merges.txt",
-    "tokenizer*",
-    "special_tokens*",
-)
-
-
-def resolve(name: str) -> Path:
-    """The folder of a preset, a local folder, or a hub id such as `openai/clip-vit-base-patch16`.
-
-    Hub ids are looked up in the local cache, and downloaded unless HF_HUB_OFFLINE is set. Raises
-    `SpecError` for an unknown name, `CheckpointError` for a known one whose files are not there.
-    """
-    folder = WEIGHTS / name if name in PRESETS else Path(name).expanduser()
-    if (folder / "config.json").is_file():
-        return folder
-    if folder.is_dir():
-        raise CheckpointError(f"backbone '{name}': {folder} holds no config.json")
-    if name in PRESETS:
-        raise CheckpointError(f"backbone '{name}': its weights are not installed; make them with `reid-lab pretrain`")
-    if not _is_hub_id(name):
-        raise SpecError(_unknown(name))
-    return _hub(name)
-
-
-def fingerprint(name: str) -> str:
-    """sha256 over the configuration, weights and vocabulary of a backbone: part of a run's identity."""
-    folder = resolve(name)
-    digest = hashlib.sha256()
-    for file in ("config.json", *_FILES, "vocab.json", "merges.txt", "vocab.txt"):
-        if (folder / file).is_file():
-            digest.update(f"{file}:".encode())
-            with (folder / file).open("rb") as content:
-                digest.update(hashlib.file_digest(content, "sha256").digest())
-    return digest.hexdigest()
-
-
-def known_name(name: str) -> str:
-    """`name`, when it can be a backbone: a preset, a folder that exists, or the form of a hub id; else a ValueError."""
-    if name in PRESETS or _is_hub_id(name) or Path(name).expanduser().is_dir():
-        return name
-    raise ValueError(_unknown(name))
-
-
-def _is_hub_id(name: str) -> bool:
-    return name.count("/") == 1 and not name.startswith(("/", ".", "~")) and not name.endswith("/")
-
-
-def _unknown(name: str) -> str:
-    return f"{unknown('backbone', name, PRESETS)} (a folder with config.json, or a hub id OWNER/NAME, is possible too)"
-
-
-def _hub(name: str) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.constants import HF_HUB_OFFLINE
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    for offline in (True,) if HF_HUB_OFFLINE else (True, False):
-        try:
-            folder = Path(snapshot_download(name, allow_patterns=list(_WANTED), local_files_only=offline))
-        except (LocalEntryNotFoundError, HfHubHTTPError, HFValidationError, OSError):
-            continue
-        if (folder / "config.json").is_file() and any((folder / file).is_file() for file in _FILES):
-            return folder
-    raise CheckpointError(
-        f"backbone '{name}' is neither a folder nor complete in the local Hugging Face cache; where there is a "
-        f"network, fetch it with `hf download {name}` and copy the cache, or give a folder"
-    )
+__all__ = [
+    "FolderTokenizer",
+    "bert",
+    "clip",
+    "closed_tokenizer",
+    "fingerprint",
+    "folder_tokenizer",
+    "resolve",
+    "vit",
+    "write_bert_folder",
+    "write_clip_folder",
+    "write_vit_folder",
+]
 
 
 def _config(folder: Path, kind: str) -> dict[str, Any]:
@@ -115,10 +53,10 @@ def _config(folder: Path, kind: str) -> dict[str, Any]:
 
 
 def _tensors(folder: Path) -> dict[str, Tensor]:
-    for name in _FILES:
+    for name in FILES:
         if (folder / name).is_file():
             return read_tensors(folder / name)
-    raise CheckpointError(f"{folder} holds no weights; one of {', '.join(_FILES)} is needed")
+    raise CheckpointError(f"{folder} holds no weights; one of {', '.join(FILES)} is needed")
 
 
 def clip(
@@ -170,6 +108,7 @@ def bert(name: str, *, pretrained: bool = True, seed: int = 0) -> BertTrunk:
     return trunk
 
 
+@final
 class FolderTokenizer:
     """The tokenizer of a folder: captions -> ids (n, max_length) int64, padded with `pad_id`.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import final
 
 import torch
 from torch import Tensor
@@ -14,6 +15,7 @@ IGNORED = 0
 """The label of a token that is not to be predicted; it is the padding id, which is never masked."""
 
 
+@final
 @dataclass(frozen=True)
 class Masking:
     """How often a token is chosen, and what becomes of it: `mask`, else `random`, else it is kept."""

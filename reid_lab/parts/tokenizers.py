@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import final
 
 import torch
 import torch.nn.functional as F
@@ -57,6 +58,7 @@ def square_positions(table: Tensor, grid: tuple[int, int]) -> tuple[Tensor, int]
     return torch.cat([table[:1], cells.flatten(0, 1)]), side
 
 
+@final
 class PatchEmbedding(nn.Module):
     """Patches, projected, behind a class token, plus a learned position each (Dosovitskiy et al., 2021).
 

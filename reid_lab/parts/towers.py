@@ -8,7 +8,7 @@ logit scale are no part of a trunk: they belong to the objectives that trained t
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, final
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,7 @@ CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 """The image normalisation of every published CLIP (red, green, blue; pixels in 0..1)."""
 
 
+@final
 @dataclass(frozen=True)
 class VisionConfig:
     """A vision transformer; `side` is the grid side of the stored position table."""
@@ -31,6 +32,7 @@ class VisionConfig:
     channels: int = 3
 
 
+@final
 @dataclass(frozen=True)
 class TextConfig:
     """A text transformer over a vocabulary; `context` is the longest sequence."""
@@ -40,6 +42,7 @@ class TextConfig:
     context: int
 
 
+@final
 @dataclass(frozen=True)
 class ClipConfig:
     """Two towers and the width of the space they share."""
@@ -63,6 +66,7 @@ class Tokenizer(Protocol):
         """Captions -> ids (n, max_length) int64, padded with `pad_id`; the end token survives truncation."""
 
 
+@final
 class ClipVision(nn.Module):
     """CLIP's image tower: patches, norm, pre-norm blocks; `norm` is applied by `ClipTrunk.project_image`."""
 
@@ -81,6 +85,7 @@ class ClipVision(nn.Module):
         return self.blocks(self.norm_pre(self.embed(pixels)))  # type: ignore[no-any-return]
 
 
+@final
 class ClipText(nn.Module):
     """CLIP's causal text tower; `norm` is applied by `ClipTrunk.project_text`."""
 
@@ -97,6 +102,7 @@ class ClipText(nn.Module):
         return self.blocks(self.tokens(ids) + self.positions[: ids.shape[1]])  # type: ignore[no-any-return]
 
 
+@final
 class ClipTrunk(nn.Module):
     """CLIP (Radford et al., 2021): image and text towers with linear projections into one space."""
 
@@ -164,6 +170,7 @@ def initialise_blocks(blocks: Blocks, config: TransformerConfig) -> None:
             nn.init.zeros_(layer.bias)
 
 
+@final
 class VitTrunk(nn.Module):
     """ViT (Dosovitskiy et al., 2021): pre-norm blocks and a final norm."""
 
@@ -188,6 +195,7 @@ class VitTrunk(nn.Module):
         return self.image_tokens(pixels)[:, 0]
 
 
+@final
 class BertTrunk(nn.Module):
     """BERT (Devlin et al., 2019): embeddings with a norm, post-norm blocks; padding is masked."""
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, final
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +20,7 @@ LinearFactory = Callable[[int, int], nn.Module]
 Activation = Literal["gelu", "quick_gelu"]
 
 
+@final
 @dataclass(frozen=True)
 class TransformerConfig:
     """Sizes of one transformer: `mlp` is the hidden width, `eps` that of every LayerNorm."""
@@ -53,6 +54,7 @@ def join_heads(x: Tensor) -> Tensor:
     return x.transpose(1, 2).reshape(n, length, heads * depth)
 
 
+@final
 class Attention(nn.Module):
     """Multi-head self-attention (Vaswani et al., 2017, section 3.2)."""
 
@@ -74,6 +76,7 @@ class Attention(nn.Module):
         return self.out(join_heads(y))  # type: ignore[no-any-return]
 
 
+@final
 class CrossAttention(nn.Module):
     """Multi-head attention from one sequence to another; q, k and v share one packed projection."""
 
@@ -94,6 +97,7 @@ class CrossAttention(nn.Module):
         return self.out(join_heads(F.scaled_dot_product_attention(q, k, v)))  # type: ignore[no-any-return]
 
 
+@final
 class Mlp(nn.Module):
     """Two projections with an activation between them."""
 
@@ -108,6 +112,7 @@ class Mlp(nn.Module):
         return self.fc2(self.activation(self.fc1(x)))  # type: ignore[no-any-return]
 
 
+@final
 class PreNormBlock(nn.Module):
     """x + attention(norm(x)), then x + mlp(norm(x)): CLIP and ViT."""
 
@@ -124,6 +129,7 @@ class PreNormBlock(nn.Module):
         return x + self.mlp(self.norm2(x))  # type: ignore[no-any-return]
 
 
+@final
 class PostNormBlock(nn.Module):
     """norm(x + attention(x)), then norm(x + mlp(x)): BERT."""
 
@@ -140,6 +146,7 @@ class PostNormBlock(nn.Module):
         return self.norm2(x + self.mlp(x))  # type: ignore[no-any-return]
 
 
+@final
 class Blocks(nn.ModuleList):
     """A stack of equal blocks."""
 

@@ -10,6 +10,7 @@ import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import final
 
 import torch
 from safetensors import SafetensorError
@@ -22,6 +23,7 @@ from reid_lab.parts.tokenizers import resize_positions
 Grid = tuple[int, int]
 
 
+@final
 @dataclass(frozen=True)
 class Source:
     """Where one tensor comes from: `keys`, concatenated along the first axis, then transposed.
@@ -56,6 +58,7 @@ def one(key: str, *, transpose: bool = False, lead: int = 0) -> Source:
     return Source((key,), transpose, lead)
 
 
+@final
 @dataclass(frozen=True)
 class Report:
     """What became of every key: ours in the first three, the file's in `unused`."""

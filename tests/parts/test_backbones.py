@@ -1,6 +1,7 @@
 """Trunks by name: presets, folders, hub ids, fresh weights, and what goes wrong with each."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -9,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from reid_lab.errors import CheckpointError, SpecError
-from reid_lab.parts import backbones
+from reid_lab.parts import backbones, locate
 from reid_lab.parts.tokenizers import resize_positions
 from reid_lab.parts.towers import BertTrunk, ClipConfig, ClipTrunk, TextConfig, VisionConfig, VitTrunk
 from reid_lab.parts.trunk import TransformerConfig
@@ -148,7 +149,7 @@ def test_names_that_lead_nowhere(tmp_path, monkeypatch):
     size = {"image_size": (32, 32)}
     with pytest.raises(SpecError, match=r"unknown backbone 'tiny_clip'; allowed: .*; did you mean 'tiny-clip'"):
         backbones.clip("tiny_clip", **size)
-    monkeypatch.setattr(backbones, "WEIGHTS", tmp_path / "nothing")
+    monkeypatch.setattr(locate, "WEIGHTS", tmp_path / "nothing")
     with pytest.raises(CheckpointError, match=r"'tiny-vit': its weights are not installed; .*reid-lab pretrain"):
         backbones.vit("tiny-vit", **size)
     (tmp_path / "empty").mkdir()
@@ -178,7 +179,7 @@ def test_a_hub_id_is_found_in_the_cache(clip_folder, tmp_path):
     )
     environment = {"HF_HUB_CACHE": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(
-        [sys.executable, "-c", code], env={**__import__("os").environ, **environment}, capture_output=True, text=True
+        [sys.executable, "-c", code], env={**os.environ, **environment}, capture_output=True, text=True
     )
     assert done.stdout.strip() == "torch.Size([1, 4])", done.stderr
 
@@ -213,3 +214,12 @@ def test_a_tokenizer_that_does_not_fit(clip_folder):
     (clip_folder / "vocab.json").unlink()
     with pytest.raises(CheckpointError, match="holds no tokenizer"):
         backbones.clip(str(clip_folder), image_size=(96, 48))
+
+
+def test_a_fingerprint_follows_the_weights(clip_folder):
+    before = locate.fingerprint(str(clip_folder))
+    assert locate.fingerprint(str(clip_folder)) == before
+    tensors = load_file(clip_folder / "model.safetensors")
+    tensors["logit_scale"] = torch.tensor(3.0)
+    save_file(tensors, clip_folder / "model.safetensors")
+    assert locate.fingerprint(str(clip_folder)) != before

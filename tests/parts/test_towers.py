@@ -1,5 +1,6 @@
 """The trunks against transformers' own models, on random small configurations, through folders."""
 
+import json
 import random
 
 import pytest
@@ -10,6 +11,7 @@ from reid_lab.parts import backbones
 from reid_lab.parts.towers import BertTrunk, ClipConfig, ClipTrunk, TextConfig, VisionConfig, VitTrunk
 from reid_lab.parts.trunk import TransformerConfig
 from reid_lab.parts.vocabulary import bert_tokenizer_files, clip_tokenizer_files
+from reid_lab.seeding import stream
 
 WORDS = ["a", "man", "in", "red", "reading", "shirt", "t-shirt", "woman's", "backpack", "black"]
 SEEDS = range(4)
@@ -48,9 +50,9 @@ def test_clip_equals_clip_model(seed, tmp_path):
     activation = draw.choice(["quick_gelu", "gelu"])
     vision = VisionConfig(inner(draw, activation, draw.choice([1e-5, 1e-6])), patch := draw.choice([4, 8]), 3)
     files = clip_tokenizer_files(WORDS, 20)
-    vocabulary = len(__import__("json").loads(files["vocab.json"]))
+    vocabulary = len(json.loads(files["vocab.json"]))
     text = TextConfig(inner(draw, activation, 1e-5), vocabulary, 20)
-    with backbones.stream(seed, "test"):
+    with stream(seed, "test"):
         trunk = ClipTrunk(ClipConfig(vision, text, draw.choice([8, 12])), (3 * patch, 3 * patch))
     perturb(trunk, seed)
     backbones.write_clip_folder(tmp_path, trunk, files, logit_scale=1.5)

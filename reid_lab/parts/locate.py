@@ -1,0 +1,84 @@
+"""Where a backbone's folder is: a preset, a local folder, or the Hugging Face cache."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from reid_lab.errors import CheckpointError, SpecError, unknown
+
+PRESETS = ("tiny-clip", "tiny-vit", "tiny-bert")
+WEIGHTS = Path(__file__).parent.parent / "weights"
+FILES = ("model.safetensors", "pytorch_model.bin")
+_WANTED = (
+    "config.json",
+    "*.safetensors",
+    "pytorch_model.bin",
+    "vocab.*",
+    "merges.txt",
+    "tokenizer*",
+    "special_tokens*",
+)
+
+
+def resolve(name: str) -> Path:
+    """The folder of a preset, a local folder, or a hub id such as `openai/clip-vit-base-patch16`.
+
+    Hub ids are looked up in the local cache, and downloaded unless HF_HUB_OFFLINE is set. Raises
+    `SpecError` for an unknown name, `CheckpointError` for a known one whose files are not there.
+    """
+    folder = WEIGHTS / name if name in PRESETS else Path(name).expanduser()
+    if (folder / "config.json").is_file():
+        return folder
+    if folder.is_dir():
+        raise CheckpointError(f"backbone '{name}': {folder} holds no config.json")
+    if name in PRESETS:
+        raise CheckpointError(f"backbone '{name}': its weights are not installed; make them with `reid-lab pretrain`")
+    if not _is_hub_id(name):
+        raise SpecError(_unknown(name))
+    return _hub(name)
+
+
+def fingerprint(name: str) -> str:
+    """sha256 over the configuration, weights and vocabulary of a backbone: part of a run's identity."""
+    folder = resolve(name)
+    digest = hashlib.sha256()
+    for file in ("config.json", *FILES, "vocab.json", "merges.txt", "vocab.txt"):
+        if (folder / file).is_file():
+            digest.update(f"{file}:".encode())
+            with (folder / file).open("rb") as content:
+                digest.update(hashlib.file_digest(content, "sha256").digest())
+    return digest.hexdigest()
+
+
+def known_name(name: str) -> str:
+    """`name`, when it can be a backbone: a preset, a folder that exists, or the form of a hub id; else a ValueError."""
+    if name in PRESETS or _is_hub_id(name) or Path(name).expanduser().is_dir():
+        return name
+    raise ValueError(_unknown(name))
+
+
+def _is_hub_id(name: str) -> bool:
+    return name.count("/") == 1 and not name.startswith(("/", ".", "~")) and not name.endswith("/")
+
+
+def _unknown(name: str) -> str:
+    return f"{unknown('backbone', name, PRESETS)} (a folder with config.json, or a hub id OWNER/NAME, is possible too)"
+
+
+def _hub(name: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.constants import HF_HUB_OFFLINE
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    for offline in (True,) if HF_HUB_OFFLINE else (True, False):
+        try:
+            folder = Path(snapshot_download(name, allow_patterns=list(_WANTED), local_files_only=offline))
+        except (LocalEntryNotFoundError, HfHubHTTPError, HFValidationError, OSError):
+            continue
+        if (folder / "config.json").is_file() and any((folder / file).is_file() for file in FILES):
+            return folder
+    raise CheckpointError(
+        f"backbone '{name}' is neither a folder nor complete in the local Hugging Face cache; where there is a "
+        f"network, fetch it with `hf download {name}` and copy the cache, or give a folder"
+    )
