@@ -1,0 +1,175 @@
+"""Batches: what is in them, and what they do not depend on."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from reid_lab.contracts import Batch, InputSpec
+from reid_lab.data.items import Groups, pairs, singles
+from reid_lab.data.loader import Loader, TrainStream
+from reid_lab.data.sampler import IdentitySampler, RandomSampler
+from reid_lab.errors import DataError
+from tests.data.toys import INPUTS, Toy, paired
+
+
+def same(a: Batch, b: Batch) -> bool:
+    groups = a.groups.keys() == b.groups.keys() and all(torch.equal(a.groups[k], b.groups[k]) for k in a.groups)
+    return (
+        groups
+        and a.inputs.keys() == b.inputs.keys()
+        and all(torch.equal(a.inputs[k].values, b.inputs[k].values) for k in a.inputs)
+        and all(torch.equal(a.inputs[k].rows, b.inputs[k].rows) for k in a.inputs)
+    )
+
+
+def joined(parts: list[Batch]) -> Batch:
+    """The batch whose contiguous shares these are."""
+    starts = np.cumsum([0, *[part.size for part in parts]])
+    inputs = {}
+    for role in {role for part in parts for role in part.inputs}:
+        held = [(part.inputs[role], start) for part, start in zip(parts, starts, strict=False) if role in part.inputs]
+        values = torch.cat([item.values for item, _ in held])
+        inputs[role] = replace(held[0][0], values=values, rows=torch.cat([i.rows + int(s) for i, s in held]))
+    return Batch({k: torch.cat([part.groups[k] for part in parts]) for k in parts[0].groups}, inputs)
+
+
+@pytest.fixture
+def toy():
+    return Toy(paired(train=(3, 1, 2, 4, 2, 5, 1)))
+
+
+def stream(toy, sampler="random", workers=0, seed=3):
+    groups = pairs(toy.items, "train")
+    drawn = RandomSampler(len(groups), 8) if sampler == "random" else IdentitySampler(groups.pids, 8, 2)
+    return TrainStream(Loader(toy, INPUTS), groups, drawn, seed, workers)
+
+
+def test_a_batch_holds_the_items_and_labels_of_its_groups(toy):
+    groups = pairs(toy.items, "train").with_labels({"view": np.arange(36)})
+    keys = torch.tensor([5, 6, 7])
+    batch = Loader(toy, INPUTS).batch(groups, np.array([4, 0, 4]), keys)
+    assert batch.size == 3
+    assert batch.groups["pids"].tolist() == groups.pids[[4, 0, 4]].tolist()
+    assert batch.groups["image_ids"].tolist() == groups.image_ids[[4, 0, 4]].tolist()
+    assert batch.groups["camids"].tolist() == groups.camids[[4, 0, 4]].tolist()
+    assert batch.groups["view"].tolist() == [4, 0, 4]
+    assert batch.groups["keys"].tolist() == [5, 6, 7]
+    rgb, caption = batch.inputs["rgb"], batch.inputs["caption"]
+    assert rgb.values.dtype == torch.uint8
+    assert rgb.values.shape == (3, 3, 6, 4)
+    assert rgb.values[:, 0, 0, 0].tolist() == groups.members["rgb"][[4, 0, 4]].tolist()
+    assert caption.values[:, 0].tolist() == groups.members["caption"][[4, 0, 4]].tolist()
+    assert rgb.rows.tolist() == caption.rows.tolist() == [0, 1, 2]
+
+
+def test_absent_items_are_absent(toy):
+    rgb, caption = toy.items.select("train", "rgb"), toy.items.select("train", "caption")
+    nothing = np.full(3, -1)
+    column = np.arange(3)
+    members = {"rgb": np.array([rgb[0], -1, rgb[2]]), "caption": np.array([-1, caption[1], -1]), "nir": nothing}
+    groups = Groups(members, column, column, column)
+    inputs = {**INPUTS, "nir": InputSpec(size=(6, 4), channels=1)}
+    batch = Loader(toy, inputs).batch(groups, column)
+    assert batch.inputs["rgb"].rows.tolist() == [0, 2]
+    assert len(batch.inputs["rgb"].values) == 2
+    assert batch.inputs["caption"].rows.tolist() == [1]
+    assert "nir" not in batch.inputs
+    assert batch.groups["keys"].tolist() == [0, 0, 0]
+
+
+def test_roles_that_the_architecture_does_not_read_are_not_loaded(toy):
+    batch = Loader(toy, {"caption": INPUTS["caption"]}).batch(pairs(toy.items, "train"), np.arange(4))
+    assert set(batch.inputs) == {"caption"}
+
+
+def test_images_come_at_the_size_of_the_input():
+    toy = Toy(paired(), size=(6, 4))
+    groups = singles(toy.items, "train", "rgb")
+    assert Loader(toy, {"rgb": InputSpec(size=(10, 5))}).batch(groups, np.arange(2)).inputs["rgb"].values.shape == (
+        2, 3, 10, 5,
+    )  # fmt: skip
+    assert Loader(toy, {"rgb": InputSpec()}).batch(groups, np.arange(2)).inputs["rgb"].values.shape == (2, 3, 6, 4)
+
+
+def test_captions_are_tokenized_once(toy):
+    calls = []
+
+    def tokenize(captions):
+        calls.append(len(captions))
+        return INPUTS["caption"].tokenize(captions)
+
+    loader = Loader(toy, {"caption": InputSpec(tokenize=tokenize, max_length=2)})
+    groups = pairs(toy.items, "train")
+    for batch in loader.batches(groups, 5):
+        assert batch.inputs["caption"].values.shape[1] == 2
+    assert calls == [len(groups)]
+
+
+def test_all_groups_are_read_in_order(toy):
+    groups = singles(toy.items, "train", "rgb")
+    batches = list(Loader(toy, INPUTS).batches(groups, 7))
+    assert [b.size for b in batches] == [7, 7, 4]
+    assert torch.cat([b.groups["image_ids"] for b in batches]).tolist() == groups.image_ids.tolist()
+
+
+@pytest.mark.parametrize("sampler", ["random", "identity"])
+def test_workers_change_nothing(toy, sampler):
+    alone, helped = stream(toy, sampler), stream(toy, sampler, workers=2)
+    steps = [*range(9), 4, 5, 20]
+    assert all(same(alone.batch(step), helped.batch(step)) for step in steps)
+    helped.close()
+    alone.close()
+
+
+def test_a_resumed_stream_goes_on_as_the_first_one(toy):
+    first = stream(toy)
+    expected = [first.batch(step) for step in range(14)]
+    resumed = stream(toy)
+    assert all(same(expected[step], resumed.batch(step)) for step in range(9, 14))
+
+
+@pytest.mark.parametrize("world", [2, 3])
+@pytest.mark.parametrize("workers", [0, 2])
+def test_the_shares_of_the_ranks_make_up_the_batch(toy, world, workers):
+    shares = [stream(toy, workers=workers) for _ in range(world)]
+    for step in range(6):
+        whole = stream(toy).batch(step)
+        parts = [shares[rank].batch(step, rank, world) for rank in range(world)]
+        assert max(part.size for part in parts) - min(part.size for part in parts) <= 1
+        assert same(joined(parts), whole)
+    for share in shares:
+        share.close()
+
+
+def test_keys_are_of_the_seed_and_of_the_place_in_the_pass(toy):
+    steps = range(2 * stream(toy).steps_per_epoch)
+    keys = torch.cat([stream(toy, seed=0).batch(step).groups["keys"] for step in steps])
+    assert len(keys) == 2 * 36
+    assert len(keys.unique()) == len(keys)
+    other = torch.cat([stream(toy, seed=1).batch(step).groups["keys"] for step in steps])
+    assert not set(keys.tolist()) & set(other.tolist())
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_broken_image_stops_the_step_that_needs_it(toy, workers):
+    class Broken(Toy):
+        def images(self, index, size):
+            if 9 in index:
+                raise DataError("9.png: the image cannot be read")
+            return super().images(index, size)
+
+    broken = Broken(paired(train=(3, 1, 2, 4, 2, 5, 1)))
+    good, training = stream(toy), stream(broken, workers=workers)
+    failed = 0
+    for step in range(good.steps_per_epoch):
+        expected = good.batch(step)
+        if 9 in expected.inputs["rgb"].values:
+            failed += 1
+            with pytest.raises(DataError, match=r"9\.png"):
+                training.batch(step)
+        else:
+            assert same(training.batch(step), expected)
+    assert failed
+    training.close()
