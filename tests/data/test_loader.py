@@ -64,7 +64,8 @@ def test_a_batch_holds_the_items_and_labels_of_its_groups(toy):
     assert rgb.rows.tolist() == caption.rows.tolist() == [0, 1, 2]
 
 
-def test_absent_items_are_absent(toy):
+def test_absent_items_are_absent():
+    toy = Toy([*paired(), ("train", "nir", 7, 0)])
     rgb, caption = toy.items.select("train", "rgb"), toy.items.select("train", "caption")
     nothing = np.full(3, -1)
     column = np.arange(3)
@@ -173,3 +174,8 @@ def test_a_broken_image_stops_the_step_that_needs_it(toy, workers):
             assert same(training.batch(step), expected)
     assert failed
     training.close()
+
+
+def test_a_role_that_the_data_does_not_have_is_refused(toy):
+    with pytest.raises(DataError, match="toy has no nir items; it has: rgb, caption"):
+        Loader(toy, {**INPUTS, "nir": InputSpec(size=(6, 4), channels=1)})
