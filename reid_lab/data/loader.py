@@ -29,23 +29,17 @@ class Loader:
 
     All captions of the wanted roles are tokenised once, here. Where three channels are wanted of an image
     that has one, it is repeated.
-
-    Raises:
-        DataError: the data set has nothing of a wanted role.
     """
 
     def __init__(self, dataset: Dataset, inputs: Mapping[str, InputSpec]) -> None:
         self.dataset = dataset
         self.inputs = dict(inputs)
         items = dataset.items
-        missing = [role for role in inputs if role not in items.roles()]
-        if missing:
-            raise DataError(f"{dataset.name} has no {', '.join(missing)} items; it has: {', '.join(items.roles())}")
         self._ids: dict[str, Tensor] = {}
         self._row = np.zeros(len(items), dtype=np.int64)
         for role, spec in inputs.items():
-            if spec.tokenize is not None:
-                every = np.flatnonzero(items.role == role)
+            every = np.flatnonzero(items.role == role)
+            if spec.tokenize is not None and len(every):
                 self._row[every] = np.arange(len(every))
                 self._ids[role] = spec.tokenize(items.caption[every].tolist())
 

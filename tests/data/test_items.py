@@ -3,7 +3,6 @@ import pytest
 
 from reid_lab.data.items import delivered_size, facts, pairs, resolve_modality, singles
 from reid_lab.errors import DataError
-
 from tests.data.toys import Toy, paired
 
 

@@ -3,7 +3,6 @@ import pytest
 
 from reid_lab.data.splits import apply_val, carve_val, merge_val, only
 from reid_lab.errors import DataError
-
 from tests.data.toys import Toy, paired
 
 
