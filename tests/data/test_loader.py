@@ -174,8 +174,3 @@ def test_a_broken_image_stops_the_step_that_needs_it(toy, workers):
             assert same(training.batch(step), expected)
     assert failed
     training.close()
-
-
-def test_a_role_that_the_data_does_not_have_is_refused(toy):
-    with pytest.raises(DataError, match="toy has no nir items; it has: rgb, caption"):
-        Loader(toy, {**INPUTS, "nir": InputSpec(size=(6, 4), channels=1)})
