@@ -34,7 +34,7 @@ class CuhkPedesSpec(DataSpec):
 
     name: Literal["cuhk_pedes"] = "cuhk_pedes"
     resize: Literal["bilinear", "bicubic"] = "bilinear"  # IRRA's is bilinear
-    cache_gb: Annotated[Annotated[float, Field(ge=0)], LOCAL] = 8.0  # memory for decoded images
+    cache_gb: Annotated[Annotated[float, Field(ge=0)], LOCAL] = 2.0  # memory for decoded images
 
     @model_validator(mode="after")
     def _rooted(self) -> CuhkPedesSpec:

@@ -260,7 +260,7 @@ def test_all_wrong_records_are_told_at_once_and_the_rest_is_counted(folder):
     assert told[0].endswith("record 1: no key 'split'")
     assert told[1].endswith("record 1: id must be an integer, not null")
     assert told[2].endswith("record 30: an object is expected, not an integer")
-    assert told[-1] == "… and 7 more"
+    assert told[-1] == "… and 8 more"
 
 
 def test_a_person_in_two_splits_is_refused(folder):

@@ -94,6 +94,15 @@ def test_images_come_at_the_size_of_the_input():
     assert Loader(toy, {"rgb": InputSpec()}).batch(groups, np.arange(2)).inputs["rgb"].values.shape == (2, 3, 6, 4)
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_one_channel_is_repeated_where_three_are_wanted(channels):
+    toy = Toy([("train", "nir", 7, 0), ("train", "nir", 7, 1)])
+    loader = Loader(toy, {"nir": InputSpec(size=(6, 4), channels=channels)})
+    values = loader.batch(singles(toy.items, "train", "nir"), np.arange(2)).inputs["nir"].values
+    assert values.shape == (2, channels, 6, 4)
+    assert torch.equal(values, values[:, :1].expand_as(values))
+
+
 def test_captions_are_tokenized_once(toy):
     calls = []
 
@@ -174,3 +183,23 @@ def test_a_broken_image_stops_the_step_that_needs_it(toy, workers):
             assert same(training.batch(step), expected)
     assert failed
     training.close()
+
+
+def test_a_batch_too_small_for_all_processes_is_refused(toy):
+    training = stream(toy)  # 36 groups: the last batch has 4
+    assert training.batch(4, 3, 4).size == 1
+    for rank in range(5):
+        with pytest.raises(
+            DataError, match="the batch of step 4 has 4 groups for 5 processes; set train.batch.drop_last"
+        ):
+            training.batch(4, rank, 5)
+
+
+def test_one_channel_is_repeated_and_three_are_not_reduced():
+    toy = Toy([("train", "nir", 0, 0), ("train", "rgb", 0, 0)])
+    nir = singles(toy.items, "train", "nir")
+    three = Loader(toy, {"nir": InputSpec(channels=3)}).batch(nir, np.array([0])).inputs["nir"].values
+    assert three.shape == (1, 3, 6, 4)
+    assert torch.equal(three[:, :1].expand(-1, 3, -1, -1), three)
+    with pytest.raises(DataError, match="rgb: the images have 3 channels; the architecture reads 1"):
+        Loader(toy, {"rgb": InputSpec(channels=1)}).batch(singles(toy.items, "train", "rgb"), np.array([0]))
