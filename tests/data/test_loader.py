@@ -189,7 +189,7 @@ def test_a_batch_too_small_for_all_processes_is_refused(toy):
     training = stream(toy)  # 36 groups: the last batch has 4
     assert training.batch(4, 3, 4).size == 1
     for rank in range(5):
-        with pytest.raises(DataError, match="the batch of step 4 has 4 groups for 5 processes"):
+        with pytest.raises(DataError, match=r"the batch of step 4 has 4 groups for 5 processes"):
             training.batch(4, rank, 5)
 
 

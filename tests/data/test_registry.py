@@ -17,7 +17,7 @@ def test_every_entry_leads_to_a_section_of_its_name(name):
 
 
 def test_unknown_data_sets_name_the_nearest(tmp_path):
-    with pytest.raises(DataError, match="unknown data set 'cuhk-pedes'; .* did you mean 'cuhk_pedes'"):
+    with pytest.raises(DataError, match=r"unknown data set 'cuhk-pedes'; .* did you mean 'cuhk_pedes'"):
         open_dataset(DataSpec(name="cuhk-pedes"), tmp_path)
 
 
