@@ -18,7 +18,7 @@ import numpy as np
 from rich.console import Console
 
 from reid_lab import console as shown
-from reid_lab.assembly import Labels, Parts, assemble, fit_plan, identify_run, init_file, open_source
+from reid_lab.assembly import Labels, Parts, Source, assemble, fit_plan, identify_run, init_file, open_source
 from reid_lab.catalogue import load_spec
 from reid_lab.contracts import Facts, RunResult
 from reid_lab.data.ranked import ranked_list
@@ -28,7 +28,7 @@ from reid_lab.engine.dry import DryRun, dry_steps
 from reid_lab.engine.evaluate import peak_memory
 from reid_lab.engine.fit import fit
 from reid_lab.engine.runtime import Runtime
-from reid_lab.errors import Interrupted, RunError, UserError
+from reid_lab.errors import Fault, Interrupted, RunError, UserError
 from reid_lab.metrics.retrieval import RetrievalResult, ranking
 from reid_lab.spec.identity import run_id
 from reid_lab.spec.loader import Loaded
@@ -62,29 +62,43 @@ def run(
     training groups. Raises `UserError`s only, for all that the user can mend.
     """
     spec = loaded.spec
-    whole = open_source(spec.data, labels)
-    name, identity_parts = identify_run(spec, whole, runs)
+    runtime = Runtime.start(spec.runtime.device, spec.runtime.precision, spec.runtime.threads, spec.runtime.compile)
+    try:
+        whole = _opened_once(spec, labels, runtime)
+        name, identity_parts = identify_run(spec, whole, runs)
+        folder = runtime.main_only(lambda: _attempt(name, runs, fresh=fresh, resume=resume))
+        if not runtime.main_only(lambda: folder.finished("test")):
+            facts = {"identity": name, **identity_parts, "facts": asdict(whole.facts)}
+            with _opened(folder, loaded, runtime, facts) as book:
+                if not runtime.main_only(lambda: folder.finished("fit")):
+                    seen = replace(whole, dataset=only(whole.dataset, ("train", "val")))
+                    _fit(seen, spec, folder, book, runs, console)
+                _test(assemble(spec, whole), folder, book)
+        elif runtime.is_main:
+            console.print(f"{folder.run_id} is finished already (--fresh computes it again)")
+        return runtime.main_only(lambda: report(folder, console, spec))
+    finally:
+        runtime.close()
+
+
+def _opened_once(spec: RunSpec, labels: Labels | None, runtime: Runtime) -> Source:
+    """The data, rendered by the first rank before the others read it."""
+    held: list[Source] = []
+    runtime.main_only(lambda: held.append(open_source(spec.data, labels)))
+    return held[0] if held else open_source(spec.data, labels)
+
+
+def _attempt(name: str, runs: Path, *, fresh: bool, resume: bool) -> RunFolder:
+    """The attempt at a run that is to be computed, or that is finished already."""
+    there = next(p for p in (runs.absolute(), *runs.absolute().parents) if p.exists())
+    if not there.is_dir():
+        raise RunError(Fault(f"is no folder; runs cannot be kept in {runs}", str(there)))
     known = attempts(runs, name)
     if resume and (not known or known[-1].finished("test")):
         state = "is finished" if known else "was never begun"
         raise RunError(f"--resume: the run {name[:12]} {state}; leave --resume out, or give --fresh")
     latest = known[-1].attempt if known else 0
-    folder = RunFolder(runs / run_id(name, latest + 1 if fresh or not known else latest))
-    if folder.finished("test"):
-        console.print(f"{folder.run_id} is finished already (--fresh computes it again)")
-        return report(folder, console, spec)
-
-    runtime = Runtime.start(spec.runtime.device, spec.runtime.precision, spec.runtime.threads, spec.runtime.compile)
-    try:
-        with _opened(
-            folder, loaded, runtime, {"identity": name, **identity_parts, "facts": asdict(whole.facts)}
-        ) as book:
-            if not folder.finished("fit"):
-                _fit(replace(whole, dataset=only(whole.dataset, ("train", "val"))), spec, folder, book, runs, console)
-            _test(assemble(spec, whole), folder, book)
-    finally:
-        runtime.close()
-    return report(folder, console, spec)
+    return RunFolder(runs / run_id(name, latest + 1 if fresh or not known else latest))
 
 
 @contextmanager
@@ -282,18 +296,24 @@ def report(folder: RunFolder, console: Console, spec: RunSpec) -> RunResult:
     """Prints the table of a finished run, and where everything lies."""
     result = result_of(folder)
     mark = "" if result.selected_on != "test" else "  (selected on TEST)"
-    rows = {f"val, step {result.best_step}": result.val, **({"test": result.test} if result.test else {})}
-    console.print(shown.metrics_table(rows, f"{spec.name}, seed {result.seed}{mark}"))
+    rows = {f"val, step {result.best_step}": result.val, "test": result.test or {}}
+    measured = {split: row for split, row in rows.items() if row}
+    if measured:
+        console.print(shown.metrics_table(measured, f"{spec.name}, seed {result.seed}{mark}"))
     console.print(
         f"trained {result.seconds:.0f} s; {result.parameters:,} parameters, {result.trainable:,} trainable; "
         f"peak memory {result.peak_memory / 2**20:,.0f} MiB"
     )
     console.print(f"run      {folder.run_id}")
     console.print(f"folder   {folder.path}")
-    link = None if spec.tracking.uri == "off" else run_link(folder.path.parent, folder.run_id, spec.tracking.uri)
+    if spec.tracking.uri == "off":
+        return result
+    link = run_link(folder.path.parent, folder.run_id, spec.tracking.uri)
     if link is not None:
         console.print(f"mlflow   {link}")
         console.print(f"         (`reid-lab ui {folder.run_id}` serves it)")
+    else:
+        console.print(f"mlflow   not reached yet; `reid-lab sync {folder.run_id}` sends the run")
     return result
 
 
