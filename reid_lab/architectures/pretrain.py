@@ -17,7 +17,7 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal, final
+from typing import Annotated, Literal, final
 
 import torch
 import torch.nn.functional as F
@@ -120,15 +120,18 @@ class Attributes(nn.Module):
         self.labels = dict(labels)
         self.classifier = nn.Linear(width, sum(labels.values()))
 
-    def forward(self, feature: Tensor) -> dict[str, Tensor]:
-        """(B, D) -> per attribute (B, values)."""
-        parts = self.classifier(feature).split(list(self.labels.values()), dim=1)
-        return dict(zip(self.labels, parts, strict=True))
+    def forward(self, feature: Tensor) -> Tensor:
+        """(B, D) -> (B, values of all attributes)."""
+        return self.classifier(feature)  # type: ignore[no-any-return]
 
+    def true(self, groups: Mapping[str, Tensor]) -> Tensor:
+        """The labels (B, attributes) of the groups."""
+        return torch.stack([groups[name] for name in self.labels], dim=1)
 
-def attribute_loss(attributes: dict[str, Tensor], labels: dict[str, Tensor]) -> Tensor:
-    """The sum over the attributes of their mean cross-entropies: logits (B, values), labels (B,)."""
-    return torch.stack([F.cross_entropy(logits, labels[name]) for name, logits in attributes.items()]).sum()
+    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """The sum over the attributes of their mean cross-entropies."""
+        parts = zip(logits.split(list(self.labels.values()), dim=1), labels.unbind(dim=1), strict=True)
+        return torch.stack([F.cross_entropy(part, label) for part, label in parts]).sum()
 
 
 class Pretraining(Architecture):
@@ -164,7 +167,7 @@ class PretrainClip(Pretraining):
         self.inputs = {"rgb": image_input(facts), "caption": text_input(self.tokenizer, spec.context)}
         self.terms = (
             Term("contrast", itc, ("image", "text", "scale")),
-            Term("attributes", attribute_loss, ("attributes", "labels"), spec.attribute_weight),
+            Term("attributes", self.attributes.loss, ("logits", "labels"), spec.attribute_weight),
         )
 
     def encode(self, batch: Batch) -> Encoded:
@@ -178,12 +181,12 @@ class PretrainClip(Pretraining):
         }
         return Encoded(items, batch.groups)
 
-    def values(self, encoded: Encoded, progress: Progress) -> dict[str, Any]:
+    def values(self, encoded: Encoded, progress: Progress) -> dict[str, Tensor]:
         """Everything in the order of the groups: each has one image and one caption."""
-        values: dict[str, Any] = {name: item.values for name, item in encoded.items.items()}
+        values = {name: item.values for name, item in encoded.items.items()}
         values["scale"] = self.log_scale.exp().clamp(max=100.0)
-        values["attributes"] = self.attributes(values["feature"])
-        values["labels"] = encoded.groups
+        values["logits"] = self.attributes(values["feature"])
+        values["labels"] = self.attributes.true(encoded.groups)
         return values
 
     def embed(self, batch: Batch) -> Tensor:
@@ -209,16 +212,17 @@ class PretrainVit(Pretraining):
         with stream(seed, "attributes"):
             self.attributes = Attributes(spec.vision.width, facts.labels)
         self.inputs = {"rgb": image_input(facts)}
-        self.terms = (Term("attributes", attribute_loss, ("attributes", "labels"), spec.attribute_weight),)
+        self.terms = (Term("attributes", self.attributes.loss, ("logits", "labels"), spec.attribute_weight),)
 
     def encode(self, batch: Batch) -> Encoded:
         """The class token of each image."""
         images = batch.inputs["rgb"]
         return Encoded({"feature": Input(self.trunk.image_features(images.values), images.rows)}, batch.groups)
 
-    def values(self, encoded: Encoded, progress: Progress) -> dict[str, Any]:
+    def values(self, encoded: Encoded, progress: Progress) -> dict[str, Tensor]:
         """Attribute logits and labels."""
-        return {"attributes": self.attributes(encoded.items["feature"].values), "labels": encoded.groups}
+        logits = self.attributes(encoded.items["feature"].values)
+        return {"logits": logits, "labels": self.attributes.true(encoded.groups)}
 
     def embed(self, batch: Batch) -> Tensor:
         """Images (B, width), L2-normalised."""
@@ -260,7 +264,7 @@ class PretrainBert(Pretraining):
         logits, labels = self.predict(captions.values, batch.groups["keys"][captions.rows])
         return Encoded({}, batch.groups, {"mlm_logits": logits, "mlm_labels": labels})
 
-    def values(self, encoded: Encoded, progress: Progress) -> dict[str, Any]:
+    def values(self, encoded: Encoded, progress: Progress) -> dict[str, Tensor]:
         """Nothing looks across captions."""
         return {}
 
