@@ -261,8 +261,15 @@ def _keep(found: RetrievalResult, parts: Parts, folder: RunFolder, task: Any) ->
     write_atomic(folder.results / "test.json", json.dumps(facts, indent=1))
     temporary = folder.results / ".test.npz"
     with temporary.open("wb") as file:
-        columns = {"ap": found.ap, "inp": found.inp, "first_hit": found.first_hit, "valid": found.valid}
-        np.savez_compressed(file, pids=task.queries.pids, image_ids=task.queries.image_ids, **columns)
+        np.savez_compressed(
+            file,
+            pids=task.queries.pids,
+            image_ids=task.queries.image_ids,
+            ap=found.ap,
+            inp=found.inp,
+            first_hit=found.first_hit,
+            valid=found.valid,
+        )
     temporary.replace(folder.results / "test.npz")
 
 

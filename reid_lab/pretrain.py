@@ -146,9 +146,9 @@ def _numbers(trunk: Trunk, parts: Parts, untrained: dict[str, Any]) -> Iterator[
         yield f"| the same network, random weights | {100 * random[0]:.1f}% |"
         yield f"| chance (the most frequent value) | {100 * trained[1]:.1f}% |"
     else:
-        trained, chance = masked_accuracy(parts)
+        accuracy, chance = masked_accuracy(parts)
         yield "| masked words of val captions | accuracy |\n|---|---|"
-        yield f"| trained | {100 * trained:.1f}% |"
+        yield f"| trained | {100 * accuracy:.1f}% |"
         yield f"| the same network, random weights | {100 * untrained['accuracy']:.1f}% |"
         yield f"| chance (the most frequent word) | {100 * chance:.1f}% |"
 

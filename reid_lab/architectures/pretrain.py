@@ -130,7 +130,7 @@ class Attributes(nn.Module):
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """The sum over the attributes of their mean cross-entropies."""
-        parts = zip(logits.split(list(self.labels.values()), dim=1), labels.unbind(dim=1), strict=True)
+        parts = zip(torch.split(logits, list(self.labels.values()), dim=1), labels.unbind(dim=1), strict=True)
         return torch.stack([F.cross_entropy(part, label) for part, label in parts]).sum()
 
 
