@@ -21,6 +21,14 @@ from reid_lab.errors import RunError
 from tests.lab import ROOT, Lab, records, results, status, write_clip
 
 SETS = ("checkpoint.every.steps=2",)
+HOLD = """
+import sys
+from pathlib import Path
+from reid_lab.tracking.lock import RunLock
+with RunLock(Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
 
 
 @pytest.fixture(scope="module")
@@ -238,8 +246,9 @@ def test_two_processes_on_one_run(same, undisturbed, monkeypatch):
     interrupt(same, monkeypatch)
     folder = same.only.path
     journal = (folder / "journal.jsonl").read_bytes()
-    hold = f"from reid_lab.tracking.lock import RunLock; import sys; from pathlib import Path\nwith RunLock(Path({str(folder)!r})): print('held', flush=True); sys.stdin.read()"
-    other = subprocess.Popen([sys.executable, "-c", hold], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    other = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(folder)], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
     try:
         assert other.stdout.readline() == b"held\n"
         for call in (lambda: same.run(*SETS), lambda: same.run(*SETS, options=["--resume"])):
