@@ -71,10 +71,10 @@ def run(
     if resume and fresh:
         raise UserError("--resume goes on with a run and --fresh begins another; give one of them")
     loaded = load_spec(file, sets, seed, device)
-    from reid_lab import console, experiment
+    from reid_lab import console, experiment, rehearsal
 
     if dry_run:
-        experiment.dry_run(loaded, runs)
+        rehearsal.dry_run(loaded, runs)
     else:
         experiment.run(loaded, runs=runs, fresh=fresh, resume=resume, console=console.stdout())
 
@@ -206,9 +206,9 @@ def experiments(
 @listing.command("runs")
 def list_runs(runs: Runs = RUNS) -> None:
     """The runs here, the latest first."""
-    from reid_lab import experiment
+    from reid_lab.results import RUN_COLUMNS, run_rows
 
-    _table(experiment.RUN_COLUMNS, experiment.list_runs(runs))
+    _table(RUN_COLUMNS, run_rows(runs))
 
 
 @data.command()

@@ -7,44 +7,36 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from rich.console import Console
 
 from reid_lab import console as shown
 from reid_lab.assembly import Labels, Parts, Source, assemble, fit_plan, identify_run, init_file, open_source
 from reid_lab.catalogue import load_spec
 from reid_lab.contracts import Facts, RunResult
-from reid_lab.data.ranked import ranked_list
 from reid_lab.data.splits import only
 from reid_lab.engine.checkpoint import load_weights
-from reid_lab.engine.dry import DryRun, dry_steps
 from reid_lab.engine.evaluate import peak_memory
 from reid_lab.engine.fit import fit
 from reid_lab.engine.runtime import Runtime
 from reid_lab.errors import Fault, Interrupted, RunError, UserError
-from reid_lab.metrics.retrieval import RetrievalResult, ranking
+from reid_lab.results import draw, keep, report, result_of
 from reid_lab.spec.identity import run_id
 from reid_lab.spec.loader import Loaded
 from reid_lab.spec.run import RunSpec
 from reid_lab.spec.section import is_local, walk
 from reid_lab.spec.show import resolved_yaml
 from reid_lab.tracking.journal import Journal
-from reid_lab.tracking.lock import RunLock, in_use
+from reid_lab.tracking.lock import RunLock
 from reid_lab.tracking.mirror import Mirror
 from reid_lab.tracking.mlflow_store import Store
 from reid_lab.tracking.provenance import environment, source
-from reid_lab.tracking.runs import RunFolder, attempts, find, folders, write_atomic
-from reid_lab.tracking.ui import run_link
-
-RUN_COLUMNS = ("run", "experiment", "seed", "state", "val mAP", "test mAP", "test R1")
-TOP = 10  # images in a drawn ranking
+from reid_lab.tracking.runs import RunFolder, attempts, find, write_atomic
 
 
 def run(
@@ -236,92 +228,13 @@ def _test(parts: Parts, folder: RunFolder, book: Journal | None) -> None:
     found, queries, gallery = parts.measure(task)
     for name, value in found.metrics.items():
         book.record("test", f"test/{name}", step, value)
-    _keep(found, parts, folder, task)
+    keep(found, parts, folder, task)
     book.artifact("results/test.json", folder.results / "test.json", step)
     if parts.spec.tracking.images:
-        for number, path in _draw(parts, folder, task, queries, gallery):
+        for number, path in draw(parts, folder, task, queries, gallery):
             book.artifact(f"images/ranking_{number}.png", path, step)
     book.flush()
     folder.finish("test", {"test": found.metrics})
-
-
-def _keep(found: RetrievalResult, parts: Parts, folder: RunFolder, task: Any) -> None:
-    """Writes the metrics with their protocol, and what each query found."""
-    facts = {
-        "metrics": found.metrics,
-        "protocol": task.name,
-        "queries": len(task.queries),
-        "valid_queries": int(found.valid.sum()),
-        "gallery": len(task.gallery),
-        "removed_from_gallery": task.removed,
-        "query_without_match": task.no_match,
-        "ties": "stable sort, by gallery index",
-        "selected_on": parts.spec.eval.select_on,
-    }
-    write_atomic(folder.results / "test.json", json.dumps(facts, indent=1))
-    temporary = folder.results / ".test.npz"
-    with temporary.open("wb") as file:
-        np.savez_compressed(
-            file,
-            pids=task.queries.pids,
-            image_ids=task.queries.image_ids,
-            ap=found.ap,
-            inp=found.inp,
-            first_hit=found.first_hit,
-            valid=found.valid,
-        )
-    temporary.replace(folder.results / "test.npz")
-
-
-def _draw(parts: Parts, folder: RunFolder, task: Any, queries: Any, gallery: Any) -> Iterator[tuple[int, Path]]:
-    """The rankings of a few queries, evenly spread, as pictures."""
-    items = parts.source.dataset.items
-    count = min(parts.spec.tracking.images, len(task.queries))
-    target = folder.path / "images"
-    target.mkdir(exist_ok=True)
-    for number, query in enumerate(np.linspace(0, len(task.queries) - 1, count).astype(int)):
-        scores = queries[query : query + 1] @ gallery.T
-        best = ranking(scores)[0, :TOP].numpy()
-        images = parts.source.dataset.images(task.gallery.members["rgb"][best], parts.source.facts.image_size)
-        correct = task.gallery.pids[best] == task.queries.pids[query]
-        caption = items.caption[task.queries.members["caption"][query]]
-        path = target / f"ranking_{number}.png"
-        ranked_list(caption, images, list(correct), scores[0, best].tolist()).save(path)
-        yield number, path
-
-
-def result_of(folder: RunFolder) -> RunResult:
-    """What the finished stages of a run found. Raises `RunError` while `fit` is not finished."""
-    found = folder.summary()
-    if "fit" not in found.get("stages", ()):
-        raise RunError(f"{folder.run_id} is not finished; the command that began it goes on with it")
-    keys = ("seed", "best_step", "val", "seconds", "parameters", "trainable", "peak_memory", "selected_on")
-    return RunResult(folder.run_id, folder.path, test=found.get("test"), **{k: found[k] for k in keys})
-
-
-def report(folder: RunFolder, console: Console, spec: RunSpec) -> RunResult:
-    """Prints the table of a finished run, and where everything lies."""
-    result = result_of(folder)
-    mark = "" if result.selected_on != "test" else "  (selected on TEST)"
-    rows = {f"val, step {result.best_step}": result.val, "test": result.test or {}}
-    measured = {split: row for split, row in rows.items() if row}
-    if measured:
-        console.print(shown.metrics_table(measured, f"{spec.name}, seed {result.seed}{mark}"))
-    console.print(
-        f"trained {result.seconds:.0f} s; {result.parameters:,} parameters, {result.trainable:,} trainable; "
-        f"peak memory {result.peak_memory / 2**20:,.0f} MiB"
-    )
-    console.print(f"run      {folder.run_id}")
-    console.print(f"folder   {folder.path}")
-    if spec.tracking.uri == "off":
-        return result
-    link = run_link(folder.path.parent, folder.run_id, spec.tracking.uri)
-    if link is not None:
-        console.print(f"mlflow   {link}")
-        console.print(f"         (`reid-lab ui {folder.run_id}` serves it)")
-    else:
-        console.print(f"mlflow   not reached yet; `reid-lab sync {folder.run_id}` sends the run")
-    return result
 
 
 def evaluate_run(
@@ -347,49 +260,3 @@ def evaluate_run(
     console.print(shown.metrics_table({"test": found.metrics}, f"{folder.run_id} on {loaded.spec.data.name}"))
     console.print(f"{len(task.queries)} queries ({int(found.valid.sum())} valid), {len(task.gallery)} gallery images")
     return found.metrics
-
-
-def dry_run(loaded: Loaded, runs: Path, console: Console | None = None) -> DryRun:
-    """Two real steps and one evaluation batch: prints what the run will take; writes nothing."""
-    spec = loaded.spec
-    data = open_source(spec.data)
-    parts = assemble(spec, replace(data, dataset=only(data.dataset, ("train", "val"))))
-    stream = parts.stream()
-    task = parts.task("val")
-    first = None if task is None else next(parts.loader.batches(task.gallery, spec.eval.batch))
-    plan = fit_plan(spec, stream.steps_per_epoch)
-    found = dry_steps(
-        parts.model,
-        stream,
-        plan,
-        runtime=parts.runtime,
-        prepare=parts.prepare_training,
-        evaluation=None if first is None else (first, parts.prepare),
-    )
-    stream.close()
-    existing = next(p for p in [runs.absolute(), *runs.absolute().parents] if p.exists())
-    free = shutil.disk_usage(existing).free
-    out = console or shown.stdout()
-    out.print("losses       " + "  ".join(f"{n} {v:.4f}" for n, v in found.losses.items()))
-    out.print(f"parameters   {found.parameters:,}, {found.trainable:,} trainable")
-    out.print(f"peak memory  {found.peak_memory_bytes / 2**20:,.0f} MiB")
-    out.print(
-        f"time         {found.seconds_per_step:.3f} s a step, {found.seconds_per_epoch:.0f} s an epoch "
-        f"({stream.steps_per_epoch} steps), {found.seconds_in_total:.0f} s in total ({plan.total_steps} steps), "
-        f"evaluations aside ({found.evaluation_seconds_per_group * 1000:.1f} ms an item)"
-    )
-    out.print(f"checkpoints  {found.checkpoint_bytes / 2**20:,.0f} MiB, {free / 2**20:,.0f} MiB free at {existing}")
-    if free < found.checkpoint_bytes:
-        raise RunError(f"{existing}: the checkpoints need {found.checkpoint_bytes:,} bytes, {free:,} are free")
-    return found
-
-
-def list_runs(runs: Path) -> Iterator[tuple[str, ...]]:
-    """One row per run, in the order of `RUN_COLUMNS`."""
-    for folder in folders(runs):
-        found = folder.summary()
-        stages = found.get("stages", [])
-        state = "finished" if "test" in stages else "running" if in_use(folder.path) else "unfinished"
-        val, test = found.get("val") or {}, found.get("test") or {}
-        numbers = [f"{m[k]:.2f}" if k in m else "" for m, k in ((val, "mAP"), (test, "mAP"), (test, "R1"))]
-        yield folder.run_id, str(found.get("name", "")), str(found.get("seed", "")), state, *numbers

@@ -191,7 +191,7 @@ def test_list_runs_shows_state_and_metrics(folder, command):
 )
 def test_commands_hand_over_what_was_given(folder, command, monkeypatch, arguments, function, expected):
     (folder / "good.yaml").write_text(GOOD)
-    room = pretrain if function == "pretrain" else experiment
+    room = {"pretrain": pretrain, "dry_run": rehearsal}.get(function, experiment)
     signature = inspect.signature(getattr(room, function))
     seen = {}
 

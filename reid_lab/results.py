@@ -1,0 +1,118 @@
+"""What finished runs leave: per-query results, drawn rankings, tables."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from torch import Tensor
+
+from reid_lab import console as shown
+from reid_lab.assembly import Parts
+from reid_lab.contracts import RunResult
+from reid_lab.data.protocols import Retrieval
+from reid_lab.data.ranked import ranked_list
+from reid_lab.errors import RunError
+from reid_lab.metrics.retrieval import RetrievalResult, ranking
+from reid_lab.spec.run import RunSpec
+from reid_lab.tracking.lock import in_use
+from reid_lab.tracking.runs import RunFolder, folders, write_atomic
+from reid_lab.tracking.ui import run_link
+
+RUN_COLUMNS = ("run", "experiment", "seed", "state", "val mAP", "test mAP", "test R1")
+TOP = 10  # images in a drawn ranking
+
+
+def keep(found: RetrievalResult, parts: Parts, folder: RunFolder, task: Retrieval) -> None:
+    """Writes the metrics with their protocol, and what each query found."""
+    facts = {
+        "metrics": found.metrics,
+        "protocol": task.name,
+        "queries": len(task.queries),
+        "valid_queries": int(found.valid.sum()),
+        "gallery": len(task.gallery),
+        "removed_from_gallery": task.removed,
+        "query_without_match": task.no_match,
+        "ties": "stable sort, by gallery index",
+        "selected_on": parts.spec.eval.select_on,
+    }
+    write_atomic(folder.results / "test.json", json.dumps(facts, indent=1))
+    temporary = folder.results / ".test.npz"
+    with temporary.open("wb") as file:
+        np.savez_compressed(
+            file,
+            pids=task.queries.pids,
+            image_ids=task.queries.image_ids,
+            ap=found.ap,
+            inp=found.inp,
+            first_hit=found.first_hit,
+            valid=found.valid,
+        )
+    temporary.replace(folder.results / "test.npz")
+
+
+def draw(
+    parts: Parts, folder: RunFolder, task: Retrieval, queries: Tensor, gallery: Tensor
+) -> Iterator[tuple[int, Path]]:
+    """The rankings of a few queries, evenly spread, as pictures; queries (Q, D), gallery (G, D)."""
+    items = parts.source.dataset.items
+    count = min(parts.spec.tracking.images, len(task.queries))
+    target = folder.path / "images"
+    target.mkdir(exist_ok=True)
+    for number, query in enumerate(np.linspace(0, len(task.queries) - 1, count).astype(int)):
+        scores = queries[query : query + 1] @ gallery.T
+        best = ranking(scores)[0, :TOP].numpy()
+        images = parts.source.dataset.images(task.gallery.members["rgb"][best], parts.source.facts.image_size)
+        correct = task.gallery.pids[best] == task.queries.pids[query]
+        caption = items.caption[task.queries.members["caption"][query]]
+        path = target / f"ranking_{number}.png"
+        ranked_list(caption, images, list(correct), scores[0, best].tolist()).save(path)
+        yield number, path
+
+
+def result_of(folder: RunFolder) -> RunResult:
+    """What the finished stages of a run found. Raises `RunError` while `fit` is not finished."""
+    found = folder.summary()
+    if "fit" not in found.get("stages", ()):
+        raise RunError(f"{folder.run_id} is not finished; the command that began it goes on with it")
+    keys = ("seed", "best_step", "val", "seconds", "parameters", "trainable", "peak_memory", "selected_on")
+    return RunResult(folder.run_id, folder.path, test=found.get("test"), **{k: found[k] for k in keys})
+
+
+def report(folder: RunFolder, console: Console, spec: RunSpec) -> RunResult:
+    """Prints the table of a finished run, and where everything lies."""
+    result = result_of(folder)
+    mark = "" if result.selected_on != "test" else "  (selected on TEST)"
+    rows = {f"val, step {result.best_step}": result.val, "test": result.test or {}}
+    measured = {split: row for split, row in rows.items() if row}
+    if measured:
+        console.print(shown.metrics_table(measured, f"{spec.name}, seed {result.seed}{mark}"))
+    console.print(
+        f"trained {result.seconds:.0f} s; {result.parameters:,} parameters, {result.trainable:,} trainable; "
+        f"peak memory {result.peak_memory / 2**20:,.0f} MiB"
+    )
+    console.print(f"run      {folder.run_id}")
+    console.print(f"folder   {folder.path}")
+    if spec.tracking.uri == "off":
+        return result
+    link = run_link(folder.path.parent, folder.run_id, spec.tracking.uri)
+    if link is not None:
+        console.print(f"mlflow   {link}")
+        console.print(f"         (`reid-lab ui {folder.run_id}` serves it)")
+    else:
+        console.print(f"mlflow   not reached yet; `reid-lab sync {folder.run_id}` sends the run")
+    return result
+
+
+def run_rows(runs: Path) -> Iterator[tuple[str, ...]]:
+    """One row per run, in the order of `RUN_COLUMNS`."""
+    for folder in folders(runs):
+        found = folder.summary()
+        stages = found.get("stages", [])
+        state = "finished" if "test" in stages else "running" if in_use(folder.path) else "unfinished"
+        val, test = found.get("val") or {}, found.get("test") or {}
+        numbers = [f"{m[k]:.2f}" if k in m else "" for m, k in ((val, "mAP"), (test, "mAP"), (test, "R1"))]
+        yield folder.run_id, str(found.get("name", "")), str(found.get("seed", "")), state, *numbers
