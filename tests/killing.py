@@ -9,8 +9,9 @@ import multiprocessing
 import os
 import random
 import signal
-import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
@@ -21,28 +22,28 @@ SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(["reid_lab.experiment", "reid_lab.architectures.irra", "mlflow", "tests.killing"])
 
 
+def die() -> None:
+    """What `kill -9` does."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 class Calls:
-    """Counts what the package calls from the beginning of training on; dies before call number `last`.
+    """Counts what the package calls from the beginning of training on; dies (or `does`) before call number `last`.
 
     A call is one of a function of the package, or of a builtin function from within it: a tensor
     operation, writing, fsync, rename. So the moments lie inside steps, evaluations, checkpoints and
     records alike.
     """
 
-    def __init__(self, last: int) -> None:
-        self.last = last
+    def __init__(self, last: int, does: Callable[[], object] = die) -> None:
+        self.last, self.does = last, does
         self.count = 0
 
     def __call__(self, frame: FrameType, event: str, argument: object) -> None:
         if event in ("call", "c_call") and "/reid_lab/" in frame.f_code.co_filename:
             self.count += 1
             if self.count == self.last:
-                die()
-
-
-def die() -> None:
-    """What `kill -9` does."""
-    os.kill(os.getpid(), signal.SIGKILL)
+                self.does()
 
 
 def nothing(said: Path) -> None:
@@ -86,13 +87,14 @@ def while_writing(number: int, share: float, said: Path) -> None:
     checkpoint.save_file = half
 
 
-def after(seconds: float, said: Path) -> None:
-    """Killed by the clock, so long after training began, wherever that is: in C code, too."""
+def after(number: int, seconds: float, said: Path) -> None:
+    """Killed by the clock, so long after call `number`, wherever that is: in C code, too."""
 
-    def start() -> None:
-        subprocess.Popen(["sh", "-c", f"sleep {seconds:.3f}; kill -9 {os.getpid()}"])
+    def clock() -> None:
+        time.sleep(seconds)
+        die()
 
-    _when_training_begins(start)
+    _when_training_begins(lambda: sys.setprofile(Calls(number, threading.Thread(target=clock, daemon=True).start)))
 
 
 def _when_training_begins(start: Callable[[], object]) -> None:
@@ -129,8 +131,8 @@ def command(arguments: Sequence[str], cache: Path, said: Path, prepare: Callable
     return code
 
 
-def moments(count: int, calls: int, files: int, seconds: float, seed: int) -> list[tuple[str, tuple[float, ...]]]:
-    """Random moments of a run with so many calls and checkpoint files that takes so long; a fixed seed fixes them."""
+def moments(count: int, calls: int, files: int, seed: int) -> list[tuple[str, tuple[float, ...]]]:
+    """Random moments of a run with so many calls and checkpoint files; a fixed seed fixes them."""
     draw = random.Random(seed)
     found: list[tuple[str, tuple[float, ...]]] = []
     for number in range(count):
@@ -140,5 +142,5 @@ def moments(count: int, calls: int, files: int, seconds: float, seed: int) -> li
         elif kind == "while_writing":
             found.append((kind, (draw.randint(1, files), draw.random())))
         else:
-            found.append((kind, (draw.uniform(0, seconds),)))
+            found.append((kind, (draw.randint(1, int(0.7 * calls)), draw.uniform(0, 0.02))))
     return found

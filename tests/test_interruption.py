@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import time
 from functools import partial
 
 import pytest
@@ -37,9 +36,7 @@ class Undisturbed:
         self.run(killing.nothing)  # draws the world
         (first,) = (folder for folder in lab.folders() if folder.run_id not in others)
         self.identity = first.run_id.rpartition("-")[0]
-        begin = time.monotonic()
         self.run(killing.counted, "--fresh")
-        self.seconds = time.monotonic() - begin
         self.folder = self.latest
         self.calls = int((lab.folder / "said.calls").read_text())
         self.outcome = self.of(self.folder)
@@ -105,7 +102,7 @@ def tracked(bench):
 @pytest.mark.parametrize("number", range(KILLS))
 def test_killed_at_a_random_moment(bench, tracked, number):
     files = len(records(tracked.folder, "checkpoint"))
-    kind, values = killing.moments(KILLS, tracked.calls, files, 0.5 * tracked.seconds, seed=20)[number]
+    kind, values = killing.moments(KILLS, tracked.calls, files, seed=20)[number]
     folder = tracked.killed_at(kind, values)
     held = contents(Store.of(bench.runs), folder.run_id)
     assert held["status"] == "FINISHED"
