@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from reid_lab import catalogue, cli, doctor, experiment, pretrain
+from reid_lab import catalogue, cli, doctor, experiment, pretrain, rehearsal
 from reid_lab.data.items import Items
 from reid_lab.errors import Fault, Interrupted, UserError
 from reid_lab.spec.show import resolved_yaml
