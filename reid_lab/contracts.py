@@ -201,7 +201,7 @@ class Architecture(nn.Module, ABC):
 
 
 class Recorder(TypingProtocol):
-    """Where the engine writes what happened; the journal is one. Kinds are named in tracking.journal."""
+    """Where the engine writes what happened; the journal is one. Kinds are named in tracking.records."""
 
     def record(self, kind: str, name: str, step: int, value: Any) -> None:
         """Append one record; a key (kind, name, step) already held is compared instead."""

@@ -1,7 +1,7 @@
 """The registry of architectures: a name, where it is published, and the class that is built for it.
 
-An entry is one line; contract tests then find the architecture by themselves. Modules are imported
-when an entry is opened, so that listing names costs nothing.
+An entry is all that registers one; contract tests then find the architecture by themselves. Modules are
+imported when an entry is opened, so that listing names costs nothing.
 """
 
 from __future__ import annotations

@@ -10,8 +10,6 @@ from typing import Literal, Protocol
 from reid_lab.errors import SpecError
 from reid_lab.schedules import Progress, Schedule, Span, constant
 
-RESULT_VERSION = 1  # raised by hand when the same plan gives other bits
-
 RESULT_VERSION = 1
 """Part of a run's identity: raised by hand when a change of the engine changes the bits of a result."""
 
