@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Annotated, Literal, final
+from typing import Annotated, ClassVar, Literal, final
 
 import torch
 import torch.nn.functional as F
@@ -41,7 +41,7 @@ from reid_lab.parts.trunk import Blocks, CrossAttention, TransformerConfig, quic
 from reid_lab.schedules import Progress, Schedule, constant
 from reid_lab.seeding import stream
 from reid_lab.spec.run import ModelSpec, Positive, Unit
-from reid_lab.spec.schedule import ScheduleSpec, build
+from reid_lab.spec.schedule import ChainSpec, ScheduleSpec, StepSpec, build
 from reid_lab.spec.section import Choice, Section, Tune
 
 RESULT_VERSION = 1
@@ -77,6 +77,8 @@ class MlmSpec(Section):
 
 class Spec(ModelSpec):
     """The knobs of IRRA; the defaults are the published ones (SDM + ID + MLM)."""
+
+    TERMS: ClassVar[tuple[str, ...]] = ("sdm", "itc", "cmpm", "id", "mlm")
 
     name: Literal["irra"] = "irra"
     backbone: Annotated[str, AfterValidator(known_name)] = "tiny-clip"  # a preset, a Hugging Face id, or a folder
@@ -200,7 +202,7 @@ class Irra(Architecture):
         }
         self.temperature = _schedule(build(spec.temperature))
         self.terms = tuple(_terms(spec, mlm_spec))
-        self.diagnostics = tuple(_diagnostics(self.terms))
+        self.diagnostics = tuple(_diagnostics(self.terms, spec.temperature))
         self.factors = (spec.new_lr_factor, spec.bias_lr_factor, spec.bias_weight_decay_factor)
 
     def encode(self, batch: Batch) -> Encoded:
@@ -288,12 +290,15 @@ def _terms(spec: Spec, mlm_spec: MlmSpec | None) -> list[Term]:
     return [Term(name, fn, needs, build(w), local) for name, fn, needs, w, local in known if w is not None and w != 0]
 
 
-def _diagnostics(terms: tuple[Term, ...]) -> list[Term]:
-    """Accuracies of the classifiers that the losses train, as the authors log them."""
+def _diagnostics(terms: tuple[Term, ...], temperature: float | ChainSpec | StepSpec) -> list[Term]:
+    """Accuracies of the classifiers that the losses train, as the authors log them; a temperature that changes."""
     names = {term.name for term in terms}
     known = [
         ("id", "image_accuracy", ("image_logits", "pids"), False),
         ("id", "text_accuracy", ("text_logits", "pids"), False),
         ("mlm", "mlm_accuracy", ("mlm_logits", "mlm_labels"), True),
     ]
-    return [Term(name, accuracy(*needs), needs, local=local) for of, name, needs, local in known if of in names]
+    found = [Term(name, accuracy(*needs), needs, local=local) for of, name, needs, local in known if of in names]
+    if isinstance(temperature, Section):
+        found.append(Term("temperature", lambda scale: 1.0 / scale, ("scale",)))
+    return found

@@ -18,7 +18,7 @@ from pydantic import Field, model_validator
 
 from reid_lab.contracts import IMAGE_ROLES
 from reid_lab.data.files import CACHE_BYTES, ImageFiles, common_size, measure
-from reid_lab.data.items import ABSENT, SPLITS, Dataset, Items, resolve_modality
+from reid_lab.data.items import ABSENT, SPLITS, Aliases, Dataset, Items, resolve_modality
 from reid_lab.errors import DataError, Fault, nearest, unknown
 from reid_lab.spec.run import DataSpec
 from reid_lab.spec.section import LOCAL, Misfit
@@ -33,6 +33,7 @@ class CuhkPedesSpec(DataSpec):
     """CUHK-PEDES in the folder `root`. Photographs differ in size: `image_size` is what they are resized to."""
 
     name: Literal["cuhk_pedes"] = "cuhk_pedes"
+    aliases: Aliases = {}
     resize: Literal["bilinear", "bicubic"] = "bilinear"  # IRRA's is bilinear
     cache_gb: Annotated[Annotated[float, Field(ge=0)], LOCAL] = 2.0  # memory for decoded images
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
+from typing import Annotated
 
 import numpy as np
+from pydantic import AfterValidator
 
 from reid_lab.contracts import IMAGE_ROLES, ROLES, Facts
 from reid_lab.errors import DataError, unknown
@@ -46,6 +48,19 @@ def resolve_modality(name: str, extra_aliases: Mapping[str, str] | None = None) 
     if name.lower() not in known:
         raise DataError(unknown("modality", name, known))
     return known[name.lower()]
+
+
+def known_aliases(aliases: dict[str, str]) -> dict[str, str]:
+    """`aliases`, when each stands for a modality that is known; else a ValueError that names the nearest."""
+    try:
+        resolve_modality(ROLES[0], aliases)
+    except DataError as error:
+        raise ValueError(str(error)) from error
+    return aliases
+
+
+Aliases = Annotated[dict[str, str], AfterValidator(known_aliases)]
+"""The field `data.aliases` of a data set's spec."""
 
 
 @dataclass(frozen=True)

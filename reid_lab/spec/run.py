@@ -6,9 +6,10 @@ takes from the registries handed to it; here they are plain sections with a `nam
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, SerializeAsAny, model_validator
+from pydantic import AfterValidator, Field, SerializeAsAny, model_validator
 
 from reid_lab.errors import unknown
 from reid_lab.spec.schedule import ChainSpec, Length, Scheduled
@@ -50,7 +51,7 @@ class DataSpec(Section):
 class AugmentSpec(Section):
     """Batched image augmentation of training images, in this order.
 
-    `erase_value`: the constant `zero` is the mean colour when erasing comes after normalisation, as in IRRA.
+    Erasing follows normalisation, so that an `erase_value` of `zero` is the mean colour; IRRA erases with `clip_mean`.
     """
 
     flip: Unit = 0.5
@@ -154,10 +155,16 @@ class CheckpointSpec(Section):
     every: Annotated[Length, LOCAL] = Length(epochs=1)
 
 
+def _device(name: str) -> str:
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", name):
+        raise ValueError(unknown("device", name, ("auto", "cpu", "cuda", "cuda:0")))
+    return name
+
+
 class RuntimeSpec(Section):
     """Where and how precisely it is computed. `threads` and `precision` are part of the identity."""
 
-    device: Annotated[str, LOCAL] = "auto"
+    device: Annotated[Annotated[str, AfterValidator(_device)], LOCAL] = "auto"
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     threads: Positive = 2
     workers: Annotated[Annotated[int, Field(ge=0)], LOCAL] = 0  # 0: decode in the training process

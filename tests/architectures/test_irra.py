@@ -36,6 +36,10 @@ def test_published_terms_are_the_default(irra):
     assert [term.name for term in irra().diagnostics] == ["image_accuracy", "text_accuracy", "mlm_accuracy"]
 
 
+def test_the_spec_names_every_term(irra):
+    assert tuple(term.name for term in irra(itc=1.0, cmpm=1.0).terms) == Spec.TERMS
+
+
 @pytest.mark.parametrize("off", [None, 0, 0.0])
 def test_a_weight_of_null_or_zero_removes_the_loss_and_its_modules(irra, off):
     model = irra(sdm=off, id=off, itc=2.0, mlm=MlmSpec(weight=off))
@@ -53,6 +57,8 @@ def test_weights_and_temperature_follow_schedules(irra):
     encoded = model.encode(batch(model, ["a man"], [0], [0], 1))
     assert model.values(encoded, Progress(0, 10, 100))["scale"].item() == pytest.approx(10.0)
     assert model.values(encoded, Progress(100, 10, 100))["scale"].item() == pytest.approx(20.0)
+    logged = next(term for term in model.diagnostics if term.name == "temperature")
+    assert logged.fn(scale=model.values(encoded, Progress(100, 10, 100))["scale"]).item() == pytest.approx(0.05)
 
 
 def test_pairs_are_found_by_rows(irra):

@@ -1,7 +1,10 @@
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
+from reid_lab.data.cuhk_pedes import CuhkPedesSpec
 from reid_lab.data.items import delivered_size, facts, pairs, resolve_modality, singles
+from reid_lab.data.synthetic import SyntheticSpec
 from reid_lab.errors import DataError
 from tests.data.toys import Toy, paired
 
@@ -28,6 +31,13 @@ def test_unknown_modalities_name_the_nearest():
         resolve_modality("skecth")
     with pytest.raises(DataError, match=r"alias 'x': unknown modality 'rbg'; .* did you mean 'rgb'"):
         resolve_modality("rgb", {"x": "rbg"})
+
+
+@pytest.mark.parametrize("section", [CuhkPedesSpec, SyntheticSpec])
+def test_aliases_are_checked_in_the_spec(section):
+    assert section(root="x", aliases={"heat": "thermal"}).aliases == {"heat": "thermal"}
+    with pytest.raises(ValidationError, match=r"alias 'x': unknown modality 'rbg'; .* did you mean 'rgb'"):
+        section(root="x", aliases={"x": "rbg"})
 
 
 def test_every_caption_with_its_image():

@@ -245,6 +245,11 @@ CASES: dict[str, tuple[str | bytes, tuple[str, ...], list[str]]] = {
         (),
         ["bad.yaml:4:22: runtime.precision: 'fp23' is not allowed; did you mean 'fp32'? (allowed: fp32, bf16, fp16)"],
     ),
+    "unknown device": (
+        HEAD + "runtime: {device: gpu}\n",
+        (),
+        ["bad.yaml:4:19: runtime.device: unknown device 'gpu'; allowed: auto, cpu, cuda, cuda:0; did you mean 'cpu'?"],
+    ),
     "unknown choice or section": (
         "name: x\ndata: {name: pictures, val: nne}\nmodel: {name: irra}\n",
         (),

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from reid_lab.contracts import IMAGE_ROLES, ROLES
-from reid_lab.data.items import resolve_modality
+from reid_lab.data.items import Aliases, resolve_modality
 from reid_lab.data.synthetic.captions import Wording
 from reid_lab.data.synthetic.world import CAMERAS, World
 from reid_lab.errors import DataError
@@ -48,6 +48,7 @@ class SyntheticSpec(DataSpec):
     """The embedded benchmark. A knob that is null takes the preset's value; `image_size` null is 96 x 48."""
 
     name: Literal["synthetic"] = "synthetic"
+    aliases: Aliases = {}
     preset: Literal["smoke", "default", "large", "pretrain"] = "default"
     roles: tuple[str, ...] = ("rgb", "caption", "id_caption", "cloth_caption")
     seed: Annotated[int, Field(ge=0)] = 0  # of the world, not of the run
