@@ -236,9 +236,9 @@ def preview(
 ) -> None:
     """Write a contact sheet of a few identities."""
     from reid_lab.catalogue import open_synthetic
-    from reid_lab.data.synthetic import contact_sheet
+    from reid_lab.data.synthetic import write_contact_sheet
 
-    contact_sheet(open_synthetic(name, sets), pids).save(out)
+    write_contact_sheet(open_synthetic(name, sets), pids, out)
     typer.echo(str(out))
 
 

@@ -295,6 +295,14 @@ def test_data_preview_writes_an_image(folder, command, drawn):
         (["pictures"], "'pictures' is read from files; only synthetic can be made or previewed"),
         (["synthetic", "--set", "hard=2"], "--set hard=2:6: hard: expected a number from 0 to 1 or null, got 2"),
         (["synthetic", "--pid", "9"], "no person 9; the data set has pids 0 to 3"),
+        (
+            ["synthetic", "--pid", "0", "--out", "sheet.picture"],
+            "sheet.picture: no image format has this suffix; name the file .png or .jpg",
+        ),
+        (
+            ["synthetic", "--pid", "0", "--out", "no/sheet.png"],
+            "no/sheet.png: cannot write the sheet (No such file or directory)",
+        ),
     ],
 )
 def test_data_refuses_in_one_line(folder, command, drawn, arguments, line):

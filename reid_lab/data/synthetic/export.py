@@ -111,6 +111,21 @@ def contact_sheet(dataset: Synthetic, pids: Sequence[int]) -> Image.Image:
     return sheet
 
 
+def write_contact_sheet(dataset: Synthetic, pids: Sequence[int], path: Path) -> None:
+    """Writes `contact_sheet` to an image file, in the format of its suffix.
+
+    Raises:
+        DataError: as `contact_sheet`; a suffix of no image format; a file that cannot be written.
+    """
+    sheet = contact_sheet(dataset, pids)
+    try:
+        sheet.save(path)
+    except ValueError as error:
+        raise DataError(f"{path}: no image format has this suffix; name the file .png or .jpg") from error
+    except OSError as error:
+        raise DataError(f"{path}: cannot write the sheet ({error.strerror or error})") from error
+
+
 def _whose(dataset: Synthetic, pid: int) -> tuple[str, int]:
     for split, count in zip(SPLITS, dataset.world.identities, strict=True):
         first = dataset.world.first_pid(split)
