@@ -15,6 +15,7 @@ from io import StringIO
 from pathlib import Path
 
 from reid_lab.catalogue import cache_folder, load_spec
+from reid_lab.tracking.provenance import processor
 
 PACKAGES = (
     "torch",
@@ -85,21 +86,12 @@ def _packages() -> Iterator[Check]:
 def _devices() -> Iterator[Check]:
     import torch
 
-    yield Check("cpu", f"{os.cpu_count()} cores, {_model()}")
+    yield Check("cpu", f"{os.cpu_count()} cores, {processor()}")
     for index in range(torch.cuda.device_count()):
         facts = torch.cuda.get_device_properties(index)
         yield Check(f"cuda:{index}", f"{facts.name}, {facts.total_memory / 2**30:.0f} GiB")
     if torch.backends.mps.is_available():
         yield Check("mps", "available")
-
-
-def _model() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(named, platform.processor())
 
 
 def _trunks() -> Check:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Literal, final
+from typing import final
 
 from reid_lab.data.items import Groups, Items, singles
-
-NoMatch = Literal["skip", "zero", "error"]
+from reid_lab.metrics.retrieval import NoMatch
 
 
 @dataclass(frozen=True)
