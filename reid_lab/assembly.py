@@ -34,6 +34,7 @@ from reid_lab.spec.identity import identity
 from reid_lab.spec.run import DataSpec, OptimizerSpec, RunSpec, StageSpec
 from reid_lab.spec.schedule import build
 from reid_lab.spec.section import walk
+from reid_lab.tracking.mlflow_store import store_uri
 from reid_lab.tracking.runs import find as find_run
 
 LabelsOf = Callable[[Dataset, np.ndarray], Mapping[str, np.ndarray]]
@@ -91,6 +92,26 @@ def init_file(spec: RunSpec, runs: Path) -> Path | None:
     return Path(name) if Path(name).is_file() else find_run(runs, name).checkpoints / "best.safetensors"
 
 
+def _trunks(spec: RunSpec) -> dict[str, str]:
+    """The backbones that a spec names: dotted path in `model` -> name."""
+    leaves = (leaf for leaf in walk(spec.model) if leaf.path.rpartition(".")[2] == "backbone")
+    return {leaf.path: leaf.value for leaf in leaves if leaf.value is not None}
+
+
+def check_named(spec: RunSpec, runs: Path) -> None:
+    """Looks for what a spec names (backbones, the checkpoint to begin from, the store) before data is drawn or read.
+
+    Raises the `UserError` of the first that is not there.
+    """
+    if spec.tracking.uri != "off":
+        store_uri(runs, spec.tracking.uri)
+    for name in _trunks(spec).values():
+        backbones.resolve(name)
+    start = init_file(spec, runs)
+    if start is not None:
+        identify(start)
+
+
 def identify_run(spec: RunSpec, source: Source, runs: Path) -> tuple[str, dict[str, Any]]:
     """The identity of a run and the parts beside the spec that it is made of."""
     start = init_file(spec, runs)
@@ -102,11 +123,7 @@ def identify_run(spec: RunSpec, source: Source, runs: Path) -> tuple[str, dict[s
             "engine": ENGINE_VERSION,
             "data": DATA_VERSION,
         },
-        "weights": {
-            leaf.path: backbones.fingerprint(leaf.value)
-            for leaf in walk(spec.model)
-            if leaf.path.rpartition(".")[2] == "backbone" and leaf.value is not None
-        },
+        "weights": {path: backbones.fingerprint(name) for path, name in _trunks(spec).items()},
         "init_from": None if start is None else identify(start)[1],
     }
     return identity(spec, parts), parts

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from reid_lab.engine.plan import FitResult, Reporter
+from reid_lab.engine.plan import FitResult
 
 METRICS = ("R1", "R5", "R10", "mAP", "mINP")
 
@@ -34,8 +34,8 @@ def _losses(losses: Mapping[str, float]) -> str:
     return f"loss {total:.3f}" + (f" ({terms})" if terms else "")
 
 
-def reporter(console: Console) -> Reporter:
-    """The watcher that fits the console."""
+def reporter(console: Console) -> Bar | Lines:
+    """The watcher that fits the console; close it when training has ended, in whatever way."""
     return Bar(console) if console.is_terminal else Lines()
 
 

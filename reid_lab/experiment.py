@@ -16,7 +16,17 @@ from typing import Any
 from rich.console import Console
 
 from reid_lab import console as shown
-from reid_lab.assembly import Labels, Parts, Source, assemble, fit_plan, identify_run, init_file, open_source
+from reid_lab.assembly import (
+    Labels,
+    Parts,
+    Source,
+    assemble,
+    check_named,
+    fit_plan,
+    identify_run,
+    init_file,
+    open_source,
+)
 from reid_lab.catalogue import load_spec
 from reid_lab.contracts import Facts, RunResult
 from reid_lab.data.splits import only
@@ -24,12 +34,13 @@ from reid_lab.engine.checkpoint import load_weights
 from reid_lab.engine.evaluate import peak_memory
 from reid_lab.engine.fit import fit
 from reid_lab.engine.runtime import Runtime
+from reid_lab.engine.silent import Mute
 from reid_lab.errors import Fault, Interrupted, RunError, UserError
-from reid_lab.results import draw, keep, report, result_of
+from reid_lab.results import draw, keep, report, result_of, selection_mark
 from reid_lab.spec.identity import run_id
 from reid_lab.spec.loader import Loaded
 from reid_lab.spec.run import RunSpec
-from reid_lab.spec.section import is_local, walk
+from reid_lab.spec.section import walk
 from reid_lab.spec.show import resolved_yaml
 from reid_lab.tracking.journal import Journal
 from reid_lab.tracking.lock import RunLock
@@ -56,6 +67,7 @@ def run(
     spec = loaded.spec
     runtime = Runtime.start(spec.runtime.device, spec.runtime.precision, spec.runtime.threads, spec.runtime.compile)
     try:
+        runtime.main_only(lambda: check_named(spec, runs))
         whole = _opened_once(spec, labels, runtime)
         name, identity_parts = identify_run(spec, whole, runs)
         folder = runtime.main_only(lambda: _attempt(name, runs, fresh=fresh, resume=resume))
@@ -123,10 +135,11 @@ def _opened(folder: RunFolder, loaded: Loaded, runtime: Runtime, facts: dict[str
 def _begin(folder: RunFolder, loaded: Loaded, journal: Journal, device: str, facts: dict[str, Any]) -> None:
     """Records what is going to be computed, and from what."""
     spec, code = loaded.spec, source()
+    changes = code.pop("diff", "")
     write_atomic(folder.path / "spec.yaml", resolved_yaml(loaded))
     write_atomic(folder.path / "identity.json", json.dumps(facts, indent=1))
-    write_atomic(folder.path / "environment.json", json.dumps({**environment(device), **code, "diff": ""}, indent=1))
-    write_atomic(folder.path / "changes.diff", code.get("diff", ""))
+    write_atomic(folder.path / "environment.json", json.dumps({**environment(device), **code}, indent=1))
+    write_atomic(folder.path / "changes.diff", changes)
     tags = {"reid_lab.seed": str(spec.seed), "reid_lab.identity": facts["identity"], "reid_lab.device": device}
     if code:
         tags |= {"mlflow.source.git.commit": code["commit"], "mlflow.source.git.branch": code.get("branch", "")}
@@ -141,9 +154,8 @@ def _begin(folder: RunFolder, loaded: Loaded, journal: Journal, device: str, fac
         description=spec.description,
     )
     for leaf in walk(spec):
-        if not is_local(leaf.field):
-            value = leaf.value
-            journal.record("param", leaf.path, 0, value.plain() if hasattr(value, "plain") else _plain(value))
+        if not leaf.local:
+            journal.record("param", leaf.path, 0, _plain(leaf.value))
     journal.record("input", spec.data.name, 0, {"digest": facts["data"]})
     for name in ("spec.yaml", "identity.json", "environment.json", "changes.diff"):
         if (folder.path / name).stat().st_size:
@@ -169,6 +181,7 @@ def _fit(data: Any, spec: RunSpec, folder: RunFolder, book: Journal | None, runs
     split = "test" if spec.eval.select_on == "test" else "val"
     task = parts.task(split)
     stream = parts.stream()
+    watcher = shown.reporter(console)
     try:
         result = fit(
             parts.model,
@@ -176,12 +189,13 @@ def _fit(data: Any, spec: RunSpec, folder: RunFolder, book: Journal | None, runs
             fit_plan(spec, stream.steps_per_epoch),
             runtime=parts.runtime,
             prepare=parts.prepare_training,
-            recorder=book or _Nobody(),
+            recorder=book or Mute(),
             folder=folder.checkpoints,
             evaluate=None if task is None else lambda: parts.measure(task)[0].metrics,
-            reporter=shown.reporter(console),
+            reporter=watcher,
         )
     finally:
+        watcher.close()
         stream.close()
     if book is None:
         return
@@ -203,16 +217,6 @@ def _fit(data: Any, spec: RunSpec, folder: RunFolder, book: Journal | None, runs
     book.record("final", "final/weights", result.last_step, {"sha256": result.weights_sha256, "best": result.best_step})
     book.flush()
     folder.finish("fit", summary)
-
-
-class _Nobody:
-    """The recorder of ranks that keep no journal."""
-
-    def record(self, kind: str, name: str, step: int, value: Any) -> None:
-        """Nothing."""
-
-    def flush(self) -> None:
-        """Nothing."""
 
 
 def _test(parts: Parts, folder: RunFolder, book: Journal | None) -> None:
@@ -242,13 +246,13 @@ def evaluate_run(
 ) -> dict[str, float]:
     """Tests a finished run's selected weights again, on its own or on other data; the look is recorded."""
     folder = find(runs, name)
+    result = result_of(folder)
     loaded = load_spec(folder.path / "spec.yaml", sets, device=device)
     kept = json.loads((folder.path / "identity.json").read_text(encoding="utf-8"))
     facts = kept["facts"]
     whole = open_source(loaded.spec.data)
     old = Facts(**{**facts, "image_size": tuple(facts["image_size"]), "roles": tuple(facts["roles"])})
     parts = assemble(loaded.spec, whole, old)
-    result_of(folder)
     load_weights(folder.checkpoints / "best.safetensors", parts.model)
     task = parts.task("test")
     if task is None:
@@ -256,7 +260,8 @@ def evaluate_run(
     found = parts.measure(task)[0]
     with RunLock(folder.path), Journal(folder.journal, strict=False) as journal:
         look = {"metrics": found.metrics, "data": whole.dataset.digest, "protocol": task.name}
-        journal.record("note", "look_at_test", folder.summary()["best_step"], look)
-    console.print(shown.metrics_table({"test": found.metrics}, f"{folder.run_id} on {loaded.spec.data.name}"))
+        journal.record("note", "look_at_test", result.best_step, look)
+    title = f"{folder.run_id} on {loaded.spec.data.name}{selection_mark(result.selected_on)}"
+    console.print(shown.metrics_table({"test": found.metrics}, title))
     console.print(f"{len(task.queries)} queries ({int(found.valid.sum())} valid), {len(task.gallery)} gallery images")
     return found.metrics

@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from reid_lab import console as shown
-from reid_lab.assembly import assemble, fit_plan, open_source
+from reid_lab.assembly import assemble, check_named, fit_plan, open_source
 from reid_lab.data.splits import only
 from reid_lab.engine.dry import DryRun, dry_steps
 from reid_lab.errors import RunError
@@ -19,6 +19,7 @@ from reid_lab.spec.loader import Loaded
 def dry_run(loaded: Loaded, runs: Path, console: Console | None = None) -> DryRun:
     """Two real steps and one evaluation batch: prints what the run will take; writes nothing."""
     spec = loaded.spec
+    check_named(spec, runs)
     data = open_source(spec.data)
     parts = assemble(spec, replace(data, dataset=only(data.dataset, ("train", "val"))))
     stream = parts.stream()

@@ -16,7 +16,7 @@ from reid_lab.contracts import RunResult
 from reid_lab.data.protocols import Retrieval
 from reid_lab.data.ranked import ranked_list
 from reid_lab.errors import RunError
-from reid_lab.metrics.retrieval import RetrievalResult, ranking
+from reid_lab.metrics.retrieval import TIES, RetrievalResult, ranking
 from reid_lab.spec.run import RunSpec
 from reid_lab.tracking.lock import in_use
 from reid_lab.tracking.runs import RunFolder, folders, write_atomic
@@ -36,7 +36,7 @@ def keep(found: RetrievalResult, parts: Parts, folder: RunFolder, task: Retrieva
         "gallery": len(task.gallery),
         "removed_from_gallery": task.removed,
         "query_without_match": task.no_match,
-        "ties": "stable sort, by gallery index",
+        "ties": TIES,
         "selected_on": parts.spec.eval.select_on,
     }
     write_atomic(folder.results / "test.json", json.dumps(facts, indent=1))
@@ -82,14 +82,19 @@ def result_of(folder: RunFolder) -> RunResult:
     return RunResult(folder.run_id, folder.path, test=found.get("test"), **{k: found[k] for k in keys})
 
 
+def selection_mark(selected_on: str) -> str:
+    """What a table says of weights that were selected on test; nothing otherwise."""
+    return "  (selected on TEST)" if selected_on == "test" else ""
+
+
 def report(folder: RunFolder, console: Console, spec: RunSpec) -> RunResult:
     """Prints the table of a finished run, and where everything lies."""
     result = result_of(folder)
-    mark = "" if result.selected_on != "test" else "  (selected on TEST)"
     rows = {f"val, step {result.best_step}": result.val, "test": result.test or {}}
     measured = {split: row for split, row in rows.items() if row}
     if measured:
-        console.print(shown.metrics_table(measured, f"{spec.name}, seed {result.seed}{mark}"))
+        title = f"{spec.name}, seed {result.seed}{selection_mark(result.selected_on)}"
+        console.print(shown.metrics_table(measured, title))
     console.print(
         f"trained {result.seconds:.0f} s; {result.parameters:,} parameters, {result.trainable:,} trainable; "
         f"peak memory {result.peak_memory / 2**20:,.0f} MiB"
@@ -113,6 +118,8 @@ def run_rows(runs: Path) -> Iterator[tuple[str, ...]]:
         found = folder.summary()
         stages = found.get("stages", [])
         state = "finished" if "test" in stages else "running" if in_use(folder.path) else "unfinished"
+        if found.get("selected_on") == "test":
+            state += ", selected on TEST"
         val, test = found.get("val") or {}, found.get("test") or {}
         numbers = [f"{m[k]:.2f}" if k in m else "" for m, k in ((val, "mAP"), (test, "mAP"), (test, "R1"))]
         yield folder.run_id, str(found.get("name", "")), str(found.get("seed", "")), state, *numbers

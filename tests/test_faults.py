@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from reid_lab import experiment
+from reid_lab import console, experiment
 from reid_lab.assembly import Parts
 from reid_lab.data.loader import TrainStream
 from reid_lab.engine import checkpoint
@@ -96,6 +96,52 @@ def test_ctrl_c_writes_a_checkpoint_and_exits_130(same, undisturbed, monkeypatch
     assert status(same.only)[0] == "interrupted"
     assert checkpoint.load(same.only.checkpoints / LAST).facts["step"] == 5
     assert_undisturbed(same, undisturbed)
+
+
+def test_another_interval_of_checkpoints_goes_on_with_the_same_run(same, undisturbed, monkeypatch):
+    interrupt(same, monkeypatch)
+    done = same.run("checkpoint.every.steps=1")
+    assert done.code == 0, done.err
+    assert same.only.run_id == undisturbed.only.run_id
+    assert same.only.summary()["weights_sha256"] == undisturbed.only.summary()["weights_sha256"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "line"),
+    [
+        ("tracking.uri=ftp://there", "tracking.uri: no such kind of store 'ftp://there'"),
+        ("model.backbone=nobody/nothing", "backbone 'nobody/nothing' is neither a folder nor complete"),
+        ("train.init_from=abc", "no run 'abc'"),
+    ],
+)
+@pytest.mark.parametrize("options", [[], ["--dry-run"]])
+def test_what_a_spec_names_is_looked_for_before_anything_is_drawn(lab, tmp_path, monkeypatch, fault, line, options):
+    monkeypatch.setenv("REID_LAB_CACHE", str(tmp_path / "cache"))
+    done = lab.run(fault, options=options)
+    assert done.code == 2
+    assert len(done.complaints) == 1
+    assert line in done.complaints[0]
+    assert not lab.runs.exists()
+    assert not (tmp_path / "cache").exists()
+
+
+def test_a_run_that_was_killed_before_its_spec_was_written_is_listed(lab):
+    (lab.runs / "0123456789ab-1").mkdir(parents=True)
+    (lab.runs / "0123456789ab-1" / "journal.jsonl").touch()
+    listed = lab.call("list", "runs", "--runs", str(lab.runs))
+    assert listed.code == 0
+    assert listed.out[1].split() == ["0123456789ab-1", "unfinished"]
+    assert lab.call("evaluate", "0123", "--runs", str(lab.runs)).complaints == [
+        "reid-lab: 0123456789ab-1 is not finished; the command that began it goes on with it"
+    ]
+
+
+def test_the_progress_bar_is_taken_away_after_an_error(lab, monkeypatch):
+    closed = []
+    monkeypatch.setattr(console.Lines, "close", lambda self: closed.append(True))
+    monkeypatch.setattr(TrainStream, "batch", lambda *_: (_ for _ in ()).throw(RunError("no batch")))
+    assert lab.run().code == 2
+    assert closed == [True]
 
 
 def test_ctrl_c_outside_of_training(same, undisturbed, monkeypatch):
@@ -299,7 +345,7 @@ def test_evaluation_is_measured_on_test_once(lab, monkeypatch):
 
     monkeypatch.setattr(Parts, "measure", counted)
     with monkeypatch.context() as patch:
-        patch.setattr(experiment, "_keep", lambda *_: (_ for _ in ()).throw(RunError("no room")))
+        patch.setattr(experiment, "keep", lambda *_: (_ for _ in ()).throw(RunError("no room")))
         assert lab.run("train.length.epochs=1").code == 2
     held = {record.name: record.value for record in records(lab.only, "test")}
     assert len(calls) == 3  # val before and after the epoch, then test

@@ -76,21 +76,26 @@ def is_local(field: FieldInfo) -> bool:
 
 @dataclass(frozen=True)
 class Leaf:
-    """One field of a resolved spec: its dotted path, value, declaration and search range."""
+    """One field of a resolved spec: its dotted path, value, declaration and search range.
+
+    local: the field, or a section that it stands in, is marked `LOCAL`.
+    """
 
     path: str
     value: Any
     field: FieldInfo
     search: Tune | Choice | None
+    local: bool
 
 
-def walk(section: Section, prefix: str = "") -> Iterator[Leaf]:
+def walk(section: Section, prefix: str = "", local: bool = False) -> Iterator[Leaf]:
     """Every field of a spec, sections descended into; a null slot is a leaf with value None."""
     for name, field in type(section).model_fields.items():
         value = getattr(section, name)
         path = f"{prefix}{name}"
+        here = local or is_local(field)
         if isinstance(value, Section):
-            yield from walk(value, f"{path}.")
+            yield from walk(value, f"{path}.", here)
         else:
             search = next((m for m in field.metadata if isinstance(m, Tune | Choice)), None)
-            yield Leaf(path, value, field, search)
+            yield Leaf(path, value, field, search, here)

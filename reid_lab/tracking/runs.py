@@ -96,7 +96,13 @@ def attempts(runs: Path, identity: str) -> list[RunFolder]:
 def folders(runs: Path) -> Iterator[RunFolder]:
     """Every run in a folder of runs, most recently begun first."""
     found = [p.parent for p in runs.glob("*/journal.jsonl")]
-    yield from (RunFolder(p) for p in sorted(found, key=lambda p: (p / "spec.yaml").stat().st_mtime, reverse=True))
+    yield from (RunFolder(p) for p in sorted(found, key=_begun, reverse=True))
+
+
+def _begun(folder: Path) -> float:
+    """When a process last began or resumed the run; a process that was killed at once left no spec."""
+    spec = folder / "spec.yaml"
+    return spec.stat().st_mtime if spec.exists() else 0.0
 
 
 def find(runs: Path, name: str) -> RunFolder:

@@ -17,6 +17,7 @@ from reid_lab.spec.loader import Loaded, load
 from reid_lab.spec.patch import ABSENT, Change, diff, put
 from reid_lab.spec.run import OptimizerSpec
 from reid_lab.spec.schema import json_schema
+from reid_lab.spec.section import walk
 from reid_lab.spec.show import resolved_yaml, scalar
 from reid_lab.spec.tree import parse, plain
 from tests.spec.fakes import GOOD, REGISTRIES
@@ -31,6 +32,12 @@ def good(tmp_path):
         return load(path, sets, registries=REGISTRIES)
 
     return read
+
+
+def test_what_is_local_holds_for_all_that_stands_in_it(good):
+    leaves = {leaf.path: leaf.local for leaf in walk(good().spec)}
+    assert leaves["checkpoint.every.epochs"] is leaves["runtime.device"] is True
+    assert leaves["eval.every.epochs"] is leaves["seed"] is False
 
 
 @given(st.text() | st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False))
