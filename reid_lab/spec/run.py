@@ -19,6 +19,21 @@ Positive = Annotated[int, Field(ge=1)]
 Unit = Annotated[float, Field(ge=0, le=1)]
 
 
+def _above_zero(length: Length) -> Length:
+    if not length.span().amount:
+        raise ValueError("must be above 0")
+    return length
+
+
+def _absolute(length: Length) -> Length:
+    if length.fraction is not None:
+        raise ValueError("a fraction of the planned training is meant elsewhere; here epochs or steps plan it")
+    return length
+
+
+Duration = Annotated[Length, AfterValidator(_above_zero)]
+
+
 class ModelSpec(Section):
     """Base of every architecture's spec; `name` is its key in the registry.
 
@@ -102,7 +117,7 @@ class StageSpec(Section):
     """
 
     name: str
-    length: Length
+    length: Duration
     trainable: tuple[str, ...] | None = None
     terms: tuple[str, ...] | None = None
     optimizer: OptimizerSpec | None = None
@@ -112,7 +127,7 @@ class StageSpec(Section):
 class TrainSpec(Section):
     """Training: length, batches, optimiser, learning-rate schedule (a factor on every group's rate)."""
 
-    length: Length = Length(epochs=60)
+    length: Annotated[Duration, AfterValidator(_absolute)] = Length(epochs=60)
     batch: BatchSpec = BatchSpec()
     augment: AugmentSpec | None = AugmentSpec()
     optimizer: OptimizerSpec = OptimizerSpec()
@@ -135,7 +150,7 @@ class EvalSpec(Section):
     """Evaluation and selection. `select_on: test` marks the run and every table with it."""
 
     protocol: str | None = "text_to_image"  # null: nothing is evaluated, and the last weights are kept
-    every: Length = Length(epochs=1)
+    every: Duration = Length(epochs=1)
     select_on: Literal["val", "last", "test"] = "val"
     metric: Literal["mAP", "R1", "R5", "R10", "mINP"] = "mAP"
     patience: Positive | None = None  # evaluations without improvement before an early stop
@@ -152,7 +167,7 @@ class EvalSpec(Section):
 class CheckpointSpec(Section):
     """How often `last` is written (`best` follows the evaluations)."""
 
-    every: Annotated[Length, LOCAL] = Length(epochs=1)
+    every: Annotated[Duration, LOCAL] = Length(epochs=1)
 
 
 def _device(name: str) -> str:

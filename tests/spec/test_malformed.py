@@ -300,6 +300,22 @@ CASES: dict[str, tuple[str | bytes, tuple[str, ...], list[str]]] = {
         (),
         ["bad.yaml:5:3: train.length: exactly one of epochs, steps, fraction is needed; got epochs, steps"],
     ),
+    "a length of zero": (
+        HEAD + "train: {length: {steps: 0}}\neval: {every: {epochs: 0}}\ncheckpoint: {every: {fraction: 0}}\n",
+        (),
+        [
+            "bad.yaml:4:17: train.length: must be above 0",
+            "bad.yaml:5:15: eval.every: must be above 0",
+            "bad.yaml:6:21: checkpoint.every: must be above 0",
+        ],
+    ),
+    "a fraction of nothing": (
+        HEAD + "train: {length: {fraction: 0.5}}\n",
+        (),
+        [
+            "bad.yaml:4:17: train.length: a fraction of the planned training is meant elsewhere; here epochs or steps plan it"
+        ],
+    ),
     "no length": (
         HEAD + "eval:\n  every: {}\n",
         (),
