@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -186,6 +186,10 @@ class Parts:
         """The training batches."""
         groups = self.source.training(tuple(self.model.inputs))
         return TrainStream(self.loader, groups, _sampler(self.spec, groups), self.spec.seed, self.spec.runtime.workers)
+
+    def over(self, source: Source) -> Parts:
+        """The same model over other data."""
+        return replace(self, source=source, loader=Loader(source.dataset, self.model.inputs))
 
     def task(self, split: str) -> Retrieval | None:
         """What is retrieved in a split; None without a protocol, or when the split is empty."""

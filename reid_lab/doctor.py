@@ -90,8 +90,6 @@ def _devices() -> Iterator[Check]:
     for index in range(torch.cuda.device_count()):
         facts = torch.cuda.get_device_properties(index)
         yield Check(f"cuda:{index}", f"{facts.name}, {facts.total_memory / 2**30:.0f} GiB")
-    if torch.backends.mps.is_available():
-        yield Check("mps", "available")
 
 
 def _trunks() -> Check:

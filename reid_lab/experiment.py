@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +29,17 @@ from reid_lab.assembly import (
 )
 from reid_lab.catalogue import load_spec
 from reid_lab.contracts import Facts, RunResult
+from reid_lab.data.loader import TrainStream
+from reid_lab.data.protocols import Retrieval
 from reid_lab.data.splits import only
 from reid_lab.engine.checkpoint import load_weights
 from reid_lab.engine.evaluate import peak_memory
 from reid_lab.engine.fit import fit
+from reid_lab.engine.plan import FitPlan
 from reid_lab.engine.runtime import Runtime
 from reid_lab.engine.silent import Mute
-from reid_lab.errors import Fault, Interrupted, RunError, UserError
+from reid_lab.engine.terms import check_stages
+from reid_lab.errors import DataError, Fault, Interrupted, RunError, UserError
 from reid_lab.results import draw, keep, report, result_of, selection_mark
 from reid_lab.spec.identity import run_id
 from reid_lab.spec.loader import Loaded
@@ -44,9 +48,11 @@ from reid_lab.spec.section import walk
 from reid_lab.spec.show import resolved_yaml
 from reid_lab.tracking.journal import Journal
 from reid_lab.tracking.lock import RunLock
-from reid_lab.tracking.mirror import Mirror
+from reid_lab.tracking.mirror import Mirror, sync
 from reid_lab.tracking.mlflow_store import Store
 from reid_lab.tracking.provenance import environment, source
+from reid_lab.tracking.records import seconds_spent
+from reid_lab.tracking.replay import unsent
 from reid_lab.tracking.runs import RunFolder, attempts, find, write_atomic
 
 
@@ -72,17 +78,49 @@ def run(
         name, identity_parts = identify_run(spec, whole, runs)
         folder = runtime.main_only(lambda: _attempt(name, runs, fresh=fresh, resume=resume))
         if not runtime.main_only(lambda: folder.finished("test")):
+            training = _prepared(spec, whole)
             facts = {"identity": name, **identity_parts, "facts": asdict(whole.facts)}
             with _opened(folder, loaded, runtime, facts) as book:
                 if not runtime.main_only(lambda: folder.finished("fit")):
-                    seen = replace(whole, dataset=only(whole.dataset, ("train", "val")))
-                    _fit(seen, spec, folder, book, runs, console)
-                _test(assemble(spec, whole), folder, book)
+                    _fit(training, folder, book, init_file(spec, runs), console)
+                if not runtime.main_only(lambda: folder.finished("test")):
+                    _test(training.parts.over(whole), folder, book)
         elif runtime.is_main:
             console.print(f"{folder.run_id} is finished already (--fresh computes it again)")
+            _catch_up(folder, spec)
         return runtime.main_only(lambda: report(folder, console, spec))
     finally:
         runtime.close()
+
+
+@dataclass(frozen=True)
+class _Training:
+    """What `fit` computes with; it holds no test items, unless the spec selects on them."""
+
+    parts: Parts
+    stream: TrainStream
+    plan: FitPlan
+    task: Retrieval | None
+
+
+def _prepared(spec: RunSpec, whole: Source) -> _Training:
+    """Everything that can be found wrong before the run's folder exists: a spec that cannot be built leaves nothing."""
+    on_test = spec.eval.select_on == "test"
+    parts = assemble(spec, whole if on_test else replace(whole, dataset=only(whole.dataset, ("train", "val"))))
+    split = "test" if on_test else "val"
+    task = parts.task(split)
+    if task is None and spec.eval.select_on != "last":
+        raise DataError(f"eval.select_on: {spec.data.name} has no {split} split to select on; allowed here: last")
+    stream = parts.stream()
+    plan = fit_plan(spec, stream.steps_per_epoch)
+    check_stages(parts.model, plan.stages)
+    return _Training(parts, stream, plan, task)
+
+
+def _catch_up(folder: RunFolder, spec: RunSpec) -> None:
+    """Sends to MLflow what a process that was killed at the very end had not sent."""
+    if spec.tracking.uri != "off" and unsent(folder.path, Store.of(folder.path.parent, spec.tracking.uri)):
+        sync(folder.path.parent, [folder.run_id], spec.tracking.uri)
 
 
 def _opened_once(spec: RunSpec, labels: Labels | None, runtime: Runtime) -> Source:
@@ -116,7 +154,7 @@ def _opened(folder: RunFolder, loaded: Loaded, runtime: Runtime, facts: dict[str
     with RunLock(folder.path), Journal(folder.journal, strict=strict) as journal:
         mirror: Mirror | None = None
         try:
-            _begin(folder, loaded, journal, str(runtime.device), facts)
+            _begin(folder, loaded, journal, runtime, facts)
             if spec.tracking.uri != "off":
                 mirror = Mirror(journal, Store.of(folder.path.parent, spec.tracking.uri))
             yield journal
@@ -129,12 +167,12 @@ def _opened(folder: RunFolder, loaded: Loaded, runtime: Runtime, facts: dict[str
             raise
         finally:
             if mirror is not None:
-                mirror.close()
+                mirror.close(60.0)
 
 
-def _begin(folder: RunFolder, loaded: Loaded, journal: Journal, device: str, facts: dict[str, Any]) -> None:
+def _begin(folder: RunFolder, loaded: Loaded, journal: Journal, runtime: Runtime, facts: dict[str, Any]) -> None:
     """Records what is going to be computed, and from what."""
-    spec, code = loaded.spec, source()
+    spec, code, device = loaded.spec, source(), str(runtime.device)
     changes = code.pop("diff", "")
     write_atomic(folder.path / "spec.yaml", resolved_yaml(loaded))
     write_atomic(folder.path / "identity.json", json.dumps(facts, indent=1))
@@ -156,6 +194,7 @@ def _begin(folder: RunFolder, loaded: Loaded, journal: Journal, device: str, fac
     for leaf in walk(spec):
         if not leaf.local:
             journal.record("param", leaf.path, 0, _plain(leaf.value))
+    journal.record("param", "world_size", 0, runtime.world)  # losses agree to 1e-5 only between different sizes
     journal.record("input", spec.data.name, 0, {"digest": facts["data"]})
     for name in ("spec.yaml", "identity.json", "environment.json", "changes.diff"):
         if (folder.path / name).stat().st_size:
@@ -170,33 +209,27 @@ def _plain(value: Any) -> Any:
     return [_plain(v) for v in value] if isinstance(value, tuple | list) else value
 
 
-def _fit(data: Any, spec: RunSpec, folder: RunFolder, book: Journal | None, runs: Path, console: Console) -> None:
-    """Stage one: trains and selects; knows no test items, unless the spec selects on them."""
-    if spec.eval.select_on == "test":
-        data = open_source(spec.data, data.labels)
-    parts = assemble(spec, data)
-    start = init_file(spec, runs)
+def _fit(training: _Training, folder: RunFolder, book: Journal | None, start: Path | None, console: Console) -> None:
+    """Stage one: trains and selects. `start`: the checkpoint to begin from."""
+    parts, task, spec = training.parts, training.task, training.parts.spec
     if start is not None:
         load_weights(start, parts.model)
-    split = "test" if spec.eval.select_on == "test" else "val"
-    task = parts.task(split)
-    stream = parts.stream()
-    watcher = shown.reporter(console)
+    reporter = shown.reporter(console)
     try:
         result = fit(
             parts.model,
-            stream,
-            fit_plan(spec, stream.steps_per_epoch),
+            training.stream,
+            training.plan,
             runtime=parts.runtime,
             prepare=parts.prepare_training,
             recorder=book or Mute(),
             folder=folder.checkpoints,
             evaluate=None if task is None else lambda: parts.measure(task)[0].metrics,
-            reporter=watcher,
+            reporter=reporter,
         )
     finally:
-        watcher.close()
-        stream.close()
+        reporter.close()
+        training.stream.close()
     if book is None:
         return
     learned = [p for p in parts.model.parameters() if p.requires_grad]
@@ -207,7 +240,7 @@ def _fit(data: Any, spec: RunSpec, folder: RunFolder, book: Journal | None, runs
         "best_step": result.best_step,
         "last_step": result.last_step,
         "stopped_early": result.stopped_early,
-        "seconds": result.seconds,
+        "seconds": seconds_spent(folder.journal),
         "weights_sha256": result.weights_sha256,
         "parameters": sum(p.numel() for p in parts.model.parameters()),
         "trainable": sum(p.numel() for p in learned),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -19,6 +20,7 @@ from reid_lab.errors import RunError
 from reid_lab.metrics.retrieval import TIES, RetrievalResult, ranking
 from reid_lab.spec.run import RunSpec
 from reid_lab.tracking.lock import in_use
+from reid_lab.tracking.records import read
 from reid_lab.tracking.runs import RunFolder, folders, write_atomic
 from reid_lab.tracking.ui import run_link
 
@@ -96,7 +98,7 @@ def report(folder: RunFolder, console: Console, spec: RunSpec) -> RunResult:
         title = f"{spec.name}, seed {result.seed}{selection_mark(result.selected_on)}"
         console.print(shown.metrics_table(measured, title))
     console.print(
-        f"trained {result.seconds:.0f} s; {result.parameters:,} parameters, {result.trainable:,} trainable; "
+        f"{result.seconds:.0f} s in all; {result.parameters:,} parameters, {result.trainable:,} trainable; "
         f"peak memory {result.peak_memory / 2**20:,.0f} MiB"
     )
     console.print(f"run      {folder.run_id}")
@@ -112,10 +114,19 @@ def report(folder: RunFolder, console: Console, spec: RunSpec) -> RunResult:
     return result
 
 
+def _begun(folder: RunFolder) -> dict[str, Any]:
+    """The name and seed of a run that has finished no stage; empty when it was killed before it recorded them."""
+    first = next(read(folder.journal), None)
+    if first is None or first[0].kind != "start":
+        return {}
+    value = first[0].value
+    return {"name": value["experiment"], "seed": value["tags"].get("reid_lab.seed", "")}
+
+
 def run_rows(runs: Path) -> Iterator[tuple[str, ...]]:
     """One row per run, in the order of `RUN_COLUMNS`."""
     for folder in folders(runs):
-        found = folder.summary()
+        found = folder.summary() or _begun(folder)
         stages = found.get("stages", [])
         state = "finished" if "test" in stages else "running" if in_use(folder.path) else "unfinished"
         if found.get("selected_on") == "test":

@@ -129,11 +129,25 @@ def test_fit_is_handed_no_test_items(lab, monkeypatch):
     monkeypatch.setattr(experiment, "assemble", spy)
     monkeypatch.setattr(experiment, "_test", before_test)
     assert lab.run(*SHORT).code == 0
-    assert [(set(splits), count) for splits, count in seen] == [
-        ({"train", "val"}, 2 * (48 + 12)),
-        ({"train", "val", "test"}, 2 * (48 + 12 + 12)),
-    ]
+    assert [(set(splits), count) for splits, count in seen] == [({"train", "val"}, 2 * (48 + 12))]
     assert at_test == [(True, False, [])]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "what"),
+    [
+        (["model.stride=99"], "stride"),
+        (["model.text_length=1000"], "text_length"),
+        (["model.image_size=[1, 1]"], "image_size"),
+        (["train.stages=[{name: a, length: {steps: 2}, trainable: [nothing.*]}]"], "nothing.*"),
+        (["train.batch={sampler: identity, size: 4000, instances: 2}"], "identities"),
+    ],
+)
+def test_what_cannot_be_built_leaves_no_run_behind(lab, overrides, what):
+    refused = lab.run(*SHORT, *overrides)
+    assert refused.code == 2
+    assert any(what in line for line in refused.complaints), refused.complaints
+    assert lab.folders() == []
 
 
 def test_selection_on_test_marks_the_run_and_mlflow_holds_each_point_once(lab):
@@ -346,7 +360,7 @@ def test_list_runs(lab):
         f"{finished.summary()[split][name]:.2f}" for split, name in (("val", "mAP"), ("test", "mAP"), ("test", "R1"))
     ]
     (broken,) = (run for run in lab.folders() if run.run_id != finished.run_id)
-    assert next(line.split() for line in rows if line.startswith(broken.run_id))[1] == "unfinished"
+    assert next(line.split() for line in rows if line.startswith(broken.run_id))[1:4] == ["tiny", "2", "unfinished"]
     with RunLock(broken.path):
         rows = lab.call("list", "runs", "--runs", str(lab.runs)).out
-    assert next(line.split() for line in rows if line.startswith(broken.run_id))[1] == "running"
+    assert next(line.split() for line in rows if line.startswith(broken.run_id))[3] == "running"

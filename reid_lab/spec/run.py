@@ -135,7 +135,9 @@ class TrainSpec(Section):
     accumulate: Positive = 1  # micro-batches per step; the loss stays that of the whole batch
     clip_norm: Annotated[float, Field(gt=0)] | None = None
     stages: tuple[StageSpec, ...] = ()
-    init_from: str | None = None  # a run id or a checkpoint file; exact keys; part of the identity
+    init_from: Annotated[str | None, LOCAL] = (
+        None  # a run id or a checkpoint file; exact keys; the weights are part of the identity
+    )
 
     @model_validator(mode="after")
     def _stages(self) -> TrainSpec:

@@ -25,12 +25,15 @@ def _git(*arguments: str, folder: Path) -> str | None:
 
 
 def source() -> dict[str, str]:
-    """The commit of the package's checkout and the changes since; empty where there is no checkout."""
+    """The commit of the package's checkout, the changes since, new files' names; empty where there is no checkout."""
     folder = Path(__file__).parent
     commit = _git("rev-parse", "HEAD", folder=folder)
     if commit is None:
         return {}
     found = {"commit": commit.strip(), "diff": _git("diff", "HEAD", folder=folder) or ""}
+    new = _git("ls-files", "--others", "--exclude-standard", folder=folder)
+    if new:
+        found["untracked"] = " ".join(new.split("\n")).strip()
     branch = _git("rev-parse", "--abbrev-ref", "HEAD", folder=folder)
     return {**found, "branch": branch.strip()} if branch else found
 

@@ -120,6 +120,17 @@ def durable_offset(path: Path) -> int:
         return size
 
 
+def seconds_spent(path: Path) -> float:
+    """What all processes together spent on a run: from each start to the last record before the next one."""
+    spent = begin = last = 0
+    for record, _ in read(path):
+        if record.kind == "start":
+            spent += last - begin
+            begin = record.time
+        last = record.time
+    return (spent + last - begin) / 1000
+
+
 def marker(path: Path) -> Path:
     """The file beside a journal that holds its number of durable bytes."""
     return path.with_suffix(".durable")

@@ -58,6 +58,12 @@ class Progress:
         os.replace(new, self.path)
 
 
+def unsent(run_dir: Path, store: Store) -> bool:
+    """Whether a store lacks durable records of a run, as far as is known without asking it."""
+    progress = Progress(run_dir, store)
+    return progress.at is None or progress.offset < durable_offset(run_dir / FILE)
+
+
 class Replay:
     """Sends one run's journal to one store, from where it stopped the last time."""
 
