@@ -261,7 +261,7 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
-_DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
+_DENIED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.EISDIR}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

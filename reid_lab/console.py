@@ -34,17 +34,20 @@ def _losses(losses: Mapping[str, float]) -> str:
     return f"loss {total:.3f}" + (f" ({terms})" if terms else "")
 
 
-def reporter(console: Console) -> Bar | Lines:
-    """The watcher that fits the console; close it when training has ended, in whatever way."""
-    return Bar(console) if console.is_terminal else Lines()
+def reporter(console: Console, split: str) -> Bar | Lines:
+    """The watcher that fits the console; close it when training has ended, in whatever way.
+
+    split: what is evaluated during training, `val` or `test`.
+    """
+    return Bar(console, split) if console.is_terminal else Lines(split)
 
 
 @final
 class Bar:
     """A progress bar with losses, throughput and time left; evaluations scroll above it."""
 
-    def __init__(self, console: Console) -> None:
-        self._console = console
+    def __init__(self, console: Console, split: str) -> None:
+        self._console, self._split = console, split
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=None),
@@ -72,7 +75,7 @@ class Bar:
 
     def evaluation(self, step: int, metrics: Mapping[str, float], best: bool) -> None:
         """A line above the bar."""
-        self._console.print(f"step {step:>6}  val  {metrics_line(metrics)}{'  *' if best else ''}")
+        self._console.print(f"step {step:>6}  {self._split}  {metrics_line(metrics)}{'  *' if best else ''}")
 
     def checkpoint(self, step: int, path: Path) -> None:
         """Nothing to see."""
@@ -90,7 +93,8 @@ class Bar:
 class Lines:
     """Plain lines on stderr: at most one every `period` seconds while training, one for each evaluation."""
 
-    def __init__(self, period: float = 5.0) -> None:
+    def __init__(self, split: str, period: float = 5.0) -> None:
+        self._split = split
         self._period = period
         self._last = time.monotonic()
         self._begin = self._last
@@ -121,7 +125,7 @@ class Lines:
 
     def evaluation(self, step: int, metrics: Mapping[str, float], best: bool) -> None:
         """A line for each evaluation."""
-        self._line(f"step {step}/{self._total}  val  {metrics_line(metrics)}{'  *' if best else ''}")
+        self._line(f"step {step}/{self._total}  {self._split}  {metrics_line(metrics)}{'  *' if best else ''}")
 
     def checkpoint(self, step: int, path: Path) -> None:
         """Nothing to see."""

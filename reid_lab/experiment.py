@@ -41,7 +41,7 @@ from reid_lab.engine.silent import Mute
 from reid_lab.engine.terms import check_stages
 from reid_lab.errors import DataError, Fault, Interrupted, RunError, UserError
 from reid_lab.results import draw, keep, report, result_of, selection_mark
-from reid_lab.spec.identity import run_id
+from reid_lab.spec.identity import identity, run_id
 from reid_lab.spec.loader import Loaded
 from reid_lab.spec.run import RunSpec
 from reid_lab.spec.section import walk
@@ -214,7 +214,7 @@ def _fit(training: _Training, folder: RunFolder, book: Journal | None, start: Pa
     parts, task, spec = training.parts, training.task, training.parts.spec
     if start is not None:
         load_weights(start, parts.model)
-    reporter = shown.reporter(console)
+    reporter = shown.reporter(console, "test" if spec.eval.select_on == "test" else "val")
     try:
         result = fit(
             parts.model,
@@ -282,7 +282,10 @@ def evaluate_run(
     result = result_of(folder)
     loaded = load_spec(folder.path / "spec.yaml", sets, device=device)
     kept = json.loads((folder.path / "identity.json").read_text(encoding="utf-8"))
-    facts = kept["facts"]
+    known = kept.pop("identity")
+    facts = kept.pop("facts")
+    if identity(load_spec(folder.path / "spec.yaml").spec, kept) != known:
+        raise RunError(Fault("does not belong to this run any more: it was edited", str(folder.path / "spec.yaml")))
     whole = open_source(loaded.spec.data)
     old = Facts(**{**facts, "image_size": tuple(facts["image_size"]), "roles": tuple(facts["roles"])})
     parts = assemble(loaded.spec, whole, old)

@@ -364,3 +364,12 @@ def test_list_runs(lab):
     with RunLock(broken.path):
         rows = lab.call("list", "runs", "--runs", str(lab.runs)).out
     assert next(line.split() for line in rows if line.startswith(broken.run_id))[3] == "running"
+
+
+def test_an_edited_spec_is_no_longer_that_of_the_run(lab):
+    lab.run(*SHORT)
+    path = lab.only.path / "spec.yaml"
+    path.write_text(path.read_text().replace("\nseed: 0", "\nseed: 9"))
+    refused = lab.call("evaluate", lab.only.run_id, "--runs", str(lab.runs))
+    assert refused.code == 2
+    assert "spec.yaml: does not belong to this run any more" in refused.complaints[0]

@@ -132,11 +132,14 @@ class Sent:
 
 
 def journals(runs: Path, run_ids: Sequence[str] | None = None) -> Iterator[Path]:
-    """The run folders that hold a journal, all or the named ones.
+    """The run folders that hold a journal, all or those whose ids are given or begin so.
 
     Raises `RunError` naming every run that is not there.
     """
     there = {file.parent.name: file.parent for file in sorted(runs.glob(f"*/{FILE}"))}
+    if run_ids is not None:
+        begun = {name: [known for known in there if name and known.startswith(name)] for name in run_ids}
+        run_ids = [begun[name][0] if name not in there and len(begun[name]) == 1 else name for name in run_ids]
     missing = [name for name in run_ids or () if name not in there]
     if missing:
         faults = [(name, nearest(name, there)) for name in missing]

@@ -153,6 +153,8 @@ def open_ui(
         echo(page)
         return
     server = Server(store, port)
+    # A server in a session of its own would outlive us when we are told to end.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with server:
         echo(page)
         echo("Ctrl-C stops the server")

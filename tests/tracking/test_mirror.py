@@ -12,7 +12,7 @@ import pytest
 from reid_lab.errors import RunError, UserError
 from reid_lab.tracking.journal import Journal
 from reid_lab.tracking.lock import RunLock
-from reid_lab.tracking.mirror import Mirror, sync
+from reid_lab.tracking.mirror import Mirror, journals, sync
 from reid_lab.tracking.mlflow_store import Store, store_uri
 from reid_lab.tracking.records import NUMBERS, durable_offset, read, sha256
 from reid_lab.tracking.replay import Progress, Replay
@@ -339,6 +339,14 @@ def test_a_journal_without_a_start_waits(runs):
         journal.record("loss", "sdm", 0, 1.0)
     (sent,) = sync(runs, ["empty-1"])
     assert (sent.records, sent.location, sent.problem) == (0, None, None)
+
+
+def test_a_run_may_be_named_by_how_its_id_begins(runs):
+    write_run(runs, "abcdef-1")
+    write_run(runs, "abxyz-1")
+    assert [folder.name for folder in journals(runs, ["abc"])] == ["abcdef-1"]
+    with pytest.raises(RunError, match="no run 'ab'"):
+        journals(runs, ["ab"])
 
 
 def test_unknown_runs_are_named_all_at_once(runs):
