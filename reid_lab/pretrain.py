@@ -65,7 +65,7 @@ def trunks() -> tuple[Trunk, ...]:
             "text_to_image",
             "image-text contrast with the true attributes as auxiliary supervision",
         ),
-        Trunk("tiny-vit", VitSpec(), ("rgb",), 1200, None, "the true attributes of the images"),
+        Trunk("tiny-vit", VitSpec(), ("rgb",), 3600, None, "the true attributes of the images"),
         Trunk("tiny-bert", BertSpec(words=words), ("caption",), 1500, None, "masked words of the captions"),
     )
 
