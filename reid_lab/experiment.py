@@ -87,7 +87,7 @@ def run(
                     _test(training.parts.over(whole), folder, book)
         elif runtime.is_main:
             console.print(f"{folder.run_id} is finished already (--fresh computes it again)")
-            _catch_up(folder, spec)
+            _catch_up(folder, spec, console)
         return runtime.main_only(lambda: report(folder, console, spec))
     finally:
         runtime.close()
@@ -117,10 +117,13 @@ def _prepared(spec: RunSpec, whole: Source) -> _Training:
     return _Training(parts, stream, plan, task)
 
 
-def _catch_up(folder: RunFolder, spec: RunSpec) -> None:
+def _catch_up(folder: RunFolder, spec: RunSpec, console: Console) -> None:
     """Sends to MLflow what a process that was killed at the very end had not sent."""
-    if spec.tracking.uri != "off" and unsent(folder.path, Store.of(folder.path.parent, spec.tracking.uri)):
-        sync(folder.path.parent, [folder.run_id], spec.tracking.uri)
+    if spec.tracking.uri == "off" or not unsent(folder.path, Store.of(folder.path.parent, spec.tracking.uri)):
+        return
+    for sent in sync(folder.path.parent, [folder.run_id], spec.tracking.uri):
+        if sent.problem is not None:
+            console.print(f"mlflow does not hold all of it: {sent.problem}")
 
 
 def _opened_once(spec: RunSpec, labels: Labels | None, runtime: Runtime) -> Source:

@@ -20,6 +20,7 @@ from reid_lab.engine.checkpoint import BEST
 from reid_lab.spec.identity import canonical, identifying
 from reid_lab.tracking.lock import RunLock
 from reid_lab.tracking.mlflow_store import Store
+from reid_lab.tracking.replay import unsent
 from tests.lab import STEPS, losses, records, results, status
 from tests.tracking.conftest import assert_each_point_once, contents
 
@@ -373,3 +374,20 @@ def test_an_edited_spec_is_no_longer_that_of_the_run(lab):
     refused = lab.call("evaluate", lab.only.run_id, "--runs", str(lab.runs))
     assert refused.code == 2
     assert "spec.yaml: does not belong to this run any more" in refused.complaints[0]
+
+
+def test_a_run_that_was_killed_while_it_was_sent_is_sent_when_it_is_asked_for_again(lab):
+    store = Store.of(lab.runs)
+    store.client()
+    overrides = (*SHORT, "tracking={uri: null, images: 0}")
+    assert lab.run(*overrides).code == 0
+    whole = contents(store, lab.only.run_id)
+    (sidecar,) = lab.only.path.glob("mirror-*.json")
+    state = json.loads(sidecar.read_text())
+    sidecar.write_text(json.dumps({**state, "offset": 0, "status": ""}))
+    assert unsent(lab.only.path, store)
+    assert lab.run(*overrides).code == 0
+    assert not unsent(lab.only.path, store)
+    held = contents(store, lab.only.run_id)
+    assert held["points"] == whole["points"]
+    assert_each_point_once(held["points"])
