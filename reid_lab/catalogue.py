@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reid_lab.errors import CheckpointError, SpecError
+from reid_lab.errors import SpecError
 from reid_lab.spec import loader
 from reid_lab.spec.loader import Loaded, Outline, Registries
 from reid_lab.spec.run import DataSpec, ModelSpec
@@ -34,23 +34,7 @@ def registries() -> Registries:
         models={name: model(name) for name in ARCHITECTURES},
         data={name: data(name) for name in DATASETS},
         protocols=PROTOCOLS,
-        checks={"backbone": _backbone},
     )
-
-
-def _backbone(name: str) -> str | None:
-    """What is wrong with a trunk's name; folders and hub ids are looked up when the run begins."""
-    from reid_lab.parts import backbones
-
-    if "/" in name or Path(name).is_dir():
-        return None
-    try:
-        backbones.resolve(name)
-    except SpecError as error:
-        return str(error)
-    except CheckpointError:
-        return None
-    return None
 
 
 def load_spec(path: Path, sets: Sequence[str] = (), seed: int | None = None, device: str | None = None) -> Loaded:

@@ -35,7 +35,16 @@ from reid_lab.parts.backbones import (
 from reid_lab.parts.losses.itc import itc
 from reid_lab.parts.losses.mlm import mlm
 from reid_lab.parts.masking import IGNORED, Masking, mask_tokens
-from reid_lab.parts.towers import BertTrunk, ClipConfig, ClipTrunk, TextConfig, VisionConfig, VitTrunk
+from reid_lab.parts.towers import (
+    CLIP_MEAN,
+    CLIP_STD,
+    BertTrunk,
+    ClipConfig,
+    ClipTrunk,
+    TextConfig,
+    VisionConfig,
+    VitTrunk,
+)
 from reid_lab.parts.trunk import TransformerConfig
 from reid_lab.parts.vocabulary import bert_tokenizer_files, clip_tokenizer_files
 from reid_lab.schedules import Progress
@@ -44,7 +53,6 @@ from reid_lab.spec.run import ModelSpec, Positive
 from reid_lab.spec.section import Section
 
 RESULT_VERSION = 1
-MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 
 
 class TowerSpec(Section):
@@ -103,7 +111,7 @@ def grid_side(image_size: tuple[int, int], patch: int) -> int:
 
 def image_input(facts: Facts) -> InputSpec:
     """Images as the data delivers them, normalised as CLIP's."""
-    return InputSpec(size=facts.image_size, mean=MEAN, std=STD)
+    return InputSpec(size=facts.image_size, mean=CLIP_MEAN, std=CLIP_STD)
 
 
 def text_input(tokenizer: FolderTokenizer, context: int) -> InputSpec:

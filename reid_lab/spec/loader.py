@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from reid_lab.errors import Fault, SpecError, unknown
@@ -21,13 +21,11 @@ class Registries:
 
     models, data: registered name -> a function that returns its section, called for the chosen one only.
     protocols: the names of the evaluation protocols.
-    checks: a field's name, anywhere in `model` -> a function that says what is wrong with its text, or None.
     """
 
     models: Mapping[str, Callable[[], type[ModelSpec]]]
     data: Mapping[str, Callable[[], type[DataSpec]]]
     protocols: Collection[str]
-    checks: Mapping[str, Callable[[str], str | None]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -64,8 +62,6 @@ def load(path: str | Path, sets: Sequence[str] = (), *, registries: Registries) 
     }
     spec = builder.section(RunSpec, tree, "", top, parts)
     _protocol(tree, registries, builder)
-    if "model" in tree.entries:
-        _check(tree.entries["model"].node, "model", registries, builder)
     told = {fault.where for fault in layers.faults}
     faults = [*layers.faults, *(fault for fault in _in_order(builder, layers) if fault.where not in told)]
     if faults or not isinstance(spec, RunSpec):
@@ -120,19 +116,6 @@ def _protocol(tree: Table, registries: Registries, builder: Builder) -> None:
         name = named.node.value
         if name not in registries.protocols:
             builder.fault(named.node.mark, "eval.protocol", not_among(name, registries.protocols))
-
-
-def _check(node: Node, path: str, registries: Registries, builder: Builder) -> None:
-    """Ask the registries' checks about the texts of a section and the sections in it."""
-    if not isinstance(node, Table):
-        return
-    for key, entry in node.entries.items():
-        value = entry.node.value if isinstance(entry.node, Scalar) else None
-        if key in registries.checks and isinstance(value, str):
-            wrong = registries.checks[key](value)
-            if wrong:
-                builder.fault(entry.node.mark, f"{path}.{key}", wrong)
-        _check(entry.node, f"{path}.{key}", registries, builder)
 
 
 def _in_order(builder: Builder, layers: Layers) -> list[Fault]:

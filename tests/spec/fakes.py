@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field, field_validator
 
 from reid_lab.errors import unknown
 from reid_lab.spec.loader import Registries
@@ -27,11 +27,18 @@ class Attention(Section):
     heads: int = 4
 
 
+def known_backbone(name: str) -> str:
+    presets = ("tiny-clip", "tiny-vit")
+    if "/" not in name and name not in presets:
+        raise ValueError(unknown("backbone", name, presets))
+    return name
+
+
 class IrraLike(ModelSpec):
     TERMS: ClassVar[tuple[str, ...]] = ("sdm", "id", "mlm")
 
     name: Literal["irra"] = "irra"
-    backbone: str = "tiny-clip"
+    backbone: Annotated[str, AfterValidator(known_backbone)] = "tiny-clip"
     adapter: Adapter | None = Adapter()
     pooling: Annotated[Mean | Attention, Field(discriminator="kind")] = Mean(kind="mean")
     temperature: Annotated[float, Field(gt=0), Tune(0.01, 0.1, log=True)] = 0.02
@@ -55,16 +62,10 @@ class Pictures(DataSpec):
     preset: Literal["smoke", "default"] = "default"
 
 
-def backbone(name: str) -> str | None:
-    presets = ("tiny-clip", "tiny-vit")
-    return None if "/" in name or name in presets else unknown("backbone", name, presets)
-
-
 REGISTRIES = Registries(
     models={"irra": lambda: IrraLike, "other": lambda: OtherModel},
     data={"pictures": lambda: Pictures},
     protocols=("text_to_image", "image_to_image"),
-    checks={"backbone": backbone},
 )
 
 GOOD = """\
