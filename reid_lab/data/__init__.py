@@ -12,17 +12,24 @@ from reid_lab.errors import DataError, unknown
 
 if TYPE_CHECKING:
     from reid_lab.data.items import Dataset
+    from reid_lab.data.reading import Reader
     from reid_lab.spec.run import DataSpec
 
 
 @dataclass(frozen=True)
 class DatasetEntry:
-    """A data set that can be read: one line about it, and the module, section and function that read it."""
+    """A data set that can be read: one line about it, and the module that reads it.
+
+    section: the class of its section of an experiment file. opener: (section, cache folder) -> data set; empty
+    for a data set in a folder, whose module has a function `reader`: section -> `reading.Reader`.
+    protocol: the one that the literature measures it with.
+    """
 
     doc: str
     module: str
     section: str
-    opener: str
+    opener: str = ""
+    protocol: str = "text_to_image"
 
     @property
     def spec(self) -> type[DataSpec]:
@@ -37,11 +44,28 @@ class DatasetEntry:
         """
         from reid_lab.data.splits import apply_val
 
-        read = cast("Callable[[DataSpec, Path], Dataset]", getattr(import_module(self.module), self.opener))
+        dataset = self._opened(spec, cache)
         if spec.val == "authors" or spec.val == "none":
-            return apply_val(read(spec, cache), spec.val)
-        return apply_val(read(spec, cache), (spec.val.identities, spec.val.seed))
+            return apply_val(dataset, spec.val)
+        return apply_val(dataset, (spec.val.identities, spec.val.seed))
 
+    def reader(self, spec: DataSpec) -> Reader | None:
+        """What reads the folder of this data set; None for a data set that is no folder."""
+        return None if self.opener else getattr(import_module(self.module), "reader")(spec)  # noqa: B009
+
+    def _opened(self, spec: DataSpec, cache: Path) -> Dataset:
+        if self.opener:
+            opener = cast("Callable[[DataSpec, Path], Dataset]", getattr(import_module(self.module), self.opener))
+            return opener(spec, cache)
+        from reid_lab.data.folders import FolderSpec, open_folder
+
+        reader = self.reader(spec)
+        assert reader is not None
+        assert isinstance(spec, FolderSpec)
+        return open_folder(reader, spec)
+
+
+_READERS = "reid_lab.data.readers"
 
 DATASETS: dict[str, DatasetEntry] = {
     "synthetic": DatasetEntry(
@@ -51,10 +75,48 @@ DATASETS: dict[str, DatasetEntry] = {
         opener="open_synthetic",
     ),
     "cuhk_pedes": DatasetEntry(
-        "a folder in the layout of CUHK-PEDES: reid_raw.json and imgs/",
-        module="reid_lab.data.cuhk_pedes",
-        section="CuhkPedesSpec",
-        opener="open_cuhk_pedes",
+        "CUHK-PEDES, or a folder in its layout: reid_raw.json and imgs/", f"{_READERS}.cuhk_pedes", "CuhkPedesSpec"
+    ),
+    "icfg_pedes": DatasetEntry("ICFG-PEDES: one long caption an image", f"{_READERS}.icfg_pedes", "IcfgPedesSpec"),
+    "rstpreid": DatasetEntry("RSTPReid: two captions an image", f"{_READERS}.rstpreid", "RstpReidSpec"),
+    "market1501": DatasetEntry(
+        "Market-1501: photographs of six cameras, with distractors",
+        f"{_READERS}.market1501",
+        "Market1501Spec",
+        protocol="image_to_image",
+    ),
+    "msmt17": DatasetEntry(
+        "MSMT17: photographs of fifteen cameras", f"{_READERS}.msmt17", "Msmt17Spec", protocol="image_to_image"
+    ),
+    "prcc": DatasetEntry(
+        "PRCC: clothes-changing, three cameras", f"{_READERS}.prcc", "PrccSpec", protocol="clothes_changing"
+    ),
+    "ltcc": DatasetEntry(
+        "LTCC: clothes-changing, twelve cameras", f"{_READERS}.ltcc", "LtccSpec", protocol="clothes_changing"
+    ),
+    "rgbnt201": DatasetEntry(
+        "RGBNT201: pedestrians in rgb, near and thermal infrared",
+        f"{_READERS}.rgbnt201",
+        "Rgbnt201Spec",
+        protocol="multispectral",
+    ),
+    "rgbnt100": DatasetEntry(
+        "RGBNT100: vehicles in rgb, near and thermal infrared",
+        f"{_READERS}.rgbnt100",
+        "Rgbnt100Spec",
+        protocol="multispectral",
+    ),
+    "msvr310": DatasetEntry(
+        "MSVR310: vehicles in three spectra, over scenes and time",
+        f"{_READERS}.msvr310",
+        "Msvr310Spec",
+        protocol="multispectral",
+    ),
+    "orbench": DatasetEntry(
+        "ORBench: five modalities, queries of any combination", f"{_READERS}.orbench", "OrBenchSpec", protocol="omni"
+    ),
+    "folder": DatasetEntry(
+        "your own data: images, and one CSV or Parquet file that describes them", f"{_READERS}.folder", "OwnSpec"
     ),
 }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Annotated
 
@@ -14,6 +14,7 @@ from reid_lab.contracts import IMAGE_ROLES, ROLES, Facts
 from reid_lab.errors import DataError, unknown
 
 SPLITS = ("train", "val", "test")
+SIDES = ("", "query", "gallery")
 ABSENT = -1  # of an item in a group, and of any integer that is unknown
 
 MODALITY_ALIASES: Mapping[str, str] = {
@@ -67,18 +68,24 @@ Aliases = Annotated[dict[str, str], AfterValidator(known_aliases)]
 class Items:
     """Columns of equal length n; integers are int64, -1 where unknown.
 
-    split: train, val or test. role: one of `contracts.ROLES`. `image_id` numbers the moments: images of
-    one moment in several modalities share it, and so do the captions that describe it. `path` is the
-    relative path of an image that lies in a file, else None; `caption` the text of a text item, else None.
+    split: train, val or test. role: one of `contracts.ROLES`. side: `query` or `gallery` where the authors
+    say so, else empty (a protocol decides). `image_id` numbers the moments: images of one moment in several
+    modalities share it, and so do the captions that describe it. `clothes` numbers the outfits of all
+    people. `number` tells the captions of one moment apart (0, 1, …; a caption's identity and clothes parts
+    share its number), -1 for images. `source` numbers the data sets that were merged, else 0. `path` is
+    the relative path of an image that lies in a file, else None; `caption` the text of a text item, else None.
     """
 
     split: np.ndarray
     role: np.ndarray
+    side: np.ndarray
     pid: np.ndarray
     camid: np.ndarray
     scene: np.ndarray
     clothes: np.ndarray
     image_id: np.ndarray
+    number: np.ndarray
+    source: np.ndarray
     path: np.ndarray
     caption: np.ndarray
 
@@ -103,25 +110,14 @@ class Items:
         return tuple(role for role in ROLES if (self.role == role).any())
 
 
-class Dataset(ABC):
-    """A data set: its items, and the pixels of its image items."""
-
-    name: str
-    items: Items
-    digest: str
-
-    @abstractmethod
-    def images(self, index: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
-        """The pixels of image items of one role, (n, C, height, width) uint8; `size` null: as stored."""
-
-
 @dataclass(frozen=True)
 class Groups:
     """Which items form each of n groups.
 
     members: role -> (n,) int64 item numbers, -1 where the group has no item of the role. pids, camids,
     image_ids: (n,) int64; the pids of train are counted from 0 in sorted order, others are as in the
-    items. labels: further labels, name -> (n,) int64.
+    items. labels: further labels, name -> (n,) int64; among them `scenes`, `clothes` and `sources` as in
+    the items.
     """
 
     members: Mapping[str, np.ndarray]
@@ -134,9 +130,80 @@ class Groups:
         """Number of groups."""
         return len(self.pids)
 
+    def take(self, index: np.ndarray) -> Groups:
+        """The groups with these numbers, in this order."""
+        return Groups(
+            {role: column[index] for role, column in self.members.items()},
+            self.pids[index],
+            self.camids[index],
+            self.image_ids[index],
+            {name: column[index] for name, column in self.labels.items()},
+        )
+
     def with_labels(self, labels: Mapping[str, np.ndarray]) -> Groups:
         """A copy with further labels."""
         return replace(self, labels={**self.labels, **labels})
+
+
+@dataclass(frozen=True)
+class Row:
+    """One item, for readers that find one after the other; the fields are those of `Items`."""
+
+    split: str
+    role: str
+    pid: int
+    image_id: int
+    path: str | None = None
+    caption: str | None = None
+    side: str = ""
+    camid: int = ABSENT
+    scene: int = ABSENT
+    clothes: int = ABSENT
+    number: int = ABSENT
+    source: int = 0
+
+
+def tabulate(rows: Sequence[Row]) -> Items:
+    """The rows as a table, in their order."""
+    kinds = {"split": str, "role": str, "side": str, "path": object, "caption": object}
+
+    def column(name: str) -> np.ndarray:
+        values = [getattr(row, name) for row in rows]
+        if name in ("path", "caption"):
+            made = np.empty(len(rows), dtype=object)
+            made[:] = values
+            return made
+        return np.array(values, dtype=kinds.get(name, np.int64))
+
+    return Items(**{entry.name: column(entry.name) for entry in fields(Items)})
+
+
+class Dataset(ABC):
+    """A data set: its items, the pixels of its image items, and the queries that its authors list, if any.
+
+    listed: name of a kind of query (in the authors' order) -> its groups, all of test.
+    """
+
+    name: str
+    items: Items
+    digest: str
+    listed: Mapping[str, Groups] = {}
+
+    @abstractmethod
+    def images(self, index: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
+        """The pixels of image items of one role, (n, C, height, width) uint8; `size` null: as stored."""
+
+
+def kept(listed: Mapping[str, Groups], keep: np.ndarray, count: int) -> dict[str, Groups]:
+    """Listed queries after only the items `keep` (m,) of `count` are left: renumbered; those that lost one dropped."""
+    new = np.full(count + 1, ABSENT, dtype=np.int64)  # the last place serves ABSENT
+    new[keep] = np.arange(len(keep))
+    found = {}
+    for name, groups in listed.items():
+        moved = {role: new[column] for role, column in groups.members.items()}
+        whole = np.all([(moved[r] != ABSENT) | (groups.members[r] == ABSENT) for r in moved], axis=0)
+        found[name] = replace(groups, members=moved).take(np.flatnonzero(whole))
+    return found
 
 
 def train_pids(items: Items) -> np.ndarray:
@@ -174,6 +241,23 @@ def pairs(items: Items, split: str, image_role: str = "rgb", text_role: str = "c
     return _grouped(items, split, {image_role: found, text_role: texts}, texts)
 
 
+def grouped(items: Items, split: str, members: Mapping[str, np.ndarray]) -> Groups:
+    """Groups of these members; each takes its labels from the first role that it has an item of.
+
+    Args:
+        items: the table that the members' numbers refer to.
+        split: of all the members; the pids of train are counted from 0.
+        members: role -> (n,) int64 item numbers, -1 where a group has none.
+
+    Raises:
+        DataError: a group without any member.
+    """
+    columns = np.stack(list(members.values()))
+    if (columns == ABSENT).all(axis=0).any():
+        raise DataError("a group needs at least one item")
+    return _grouped(items, split, members, columns[(columns != ABSENT).argmax(axis=0), np.arange(columns.shape[1])])
+
+
 def _required(items: Items, split: str, role: str, found: np.ndarray) -> None:
     if not len(found):
         there = dict.fromkeys(items.role[items.split == split].tolist())
@@ -187,6 +271,7 @@ def _grouped(items: Items, split: str, members: Mapping[str, np.ndarray], of: np
         pids=np.searchsorted(train_pids(items), pids) if split == "train" else pids,
         camids=items.camid[of],
         image_ids=items.image_id[of],
+        labels={"scenes": items.scene[of], "clothes": items.clothes[of], "sources": items.source[of]},
     )
 
 

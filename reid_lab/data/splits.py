@@ -9,7 +9,7 @@ from typing import Literal, final
 
 import numpy as np
 
-from reid_lab.data.items import Dataset, Items, train_pids
+from reid_lab.data.items import Dataset, Items, kept, train_pids
 from reid_lab.errors import DataError
 from reid_lab.seeding import rng
 
@@ -23,6 +23,7 @@ class View(Dataset):
 
     def __init__(self, base: Dataset, items: Items, keep: np.ndarray, digest: str) -> None:
         self.name, self.base, self.items, self.keep, self.digest = base.name, base, items, keep, digest
+        self.listed = kept(base.listed, keep, len(base.items))
 
     def images(self, index: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
         """The pixels of image items, as `base` gives them."""

@@ -148,10 +148,51 @@ class TrainSpec(Section):
         return self
 
 
+class GallerySpec(Section):
+    """A gallery that is drawn: `shots` images of each identity and camera, `trials` times (SYSU-MM01, PRCC)."""
+
+    shots: Positive = 1
+    trials: Positive = 10
+    seed: Annotated[int, Field(ge=0)] = 0
+
+
+class DroppedSpec(Section):
+    """Modalities that are missing at test time: each of `roles` is absent from a `share` of the groups of a side."""
+
+    roles: tuple[str, ...]
+    share: Unit = 1.0
+    side: Literal["query", "gallery", "both"] = "both"
+    seed: Annotated[int, Field(ge=0)] = 0
+
+
+class RerankSpec(Section):
+    """k-reciprocal re-ranking (Zhong et al., CVPR 2017); the published code of TransReID has 50, 15, .3."""
+
+    k1: Annotated[int, Field(ge=1), Tune(10, 60)] = 20
+    k2: Annotated[int, Field(ge=1), Tune(1, 20)] = 6
+    weight: Annotated[float, Field(ge=0, le=1), Tune(0.0, 1.0)] = 0.3  # of the original distance
+
+
+class ExpansionSpec(Section):
+    """Query expansion by the mean of a query and its `k` best gallery items, weighted by similarity to the `alpha`."""
+
+    k: Annotated[int, Field(ge=1), Tune(1, 20)] = 5
+    alpha: Annotated[float, Field(ge=0), Tune(0.0, 3.0)] = 0.0  # 0: all alike
+
+
 class EvalSpec(Section):
     """Evaluation and selection. `select_on: test` marks the run and every table with it."""
 
     protocol: str | None = "text_to_image"  # null: nothing is evaluated, and the last weights are kept
+    queries: tuple[str, ...] | None = None  # roles that ask; null: those of the protocol
+    gallery_role: str | None = None
+    removed: str | None = None  # from a query's ranking; null: as the protocol's authors do
+    no_match: Literal["skip", "zero", "error"] | None = None
+    ap: Literal["step", "trapezoid"] = "step"
+    gallery: GallerySpec | None = None  # null: every gallery image, once
+    dropped: DroppedSpec | None = None
+    expansion: ExpansionSpec | None = None
+    rerank: RerankSpec | None = None
     every: Duration = Length(epochs=1)
     select_on: Literal["val", "last", "test"] = "val"
     metric: Literal["mAP", "R1", "R5", "R10", "mINP"] = "mAP"

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from reid_lab.contracts import IMAGE_ROLES, TEXT_ROLES
-from reid_lab.data.items import Dataset, Items
+from reid_lab.data.items import ABSENT, Dataset, Items
 from reid_lab.data.synthetic.captions import FORMS, describe
 from reid_lab.data.synthetic.palette import subject
 from reid_lab.data.synthetic.shards import open_shard, write_atomically
@@ -147,11 +147,14 @@ class Synthetic(Dataset):
         items = Items(
             split=each(splits),
             role=np.tile(np.array(roles), n),
+            side=np.full(n * many, ""),
             pid=each(pids),
             camid=each(cameras),
             scene=each(np.arange(n, dtype=np.int64)),
             clothes=each(pids * world.outfits + images % world.outfits),
             image_id=each(np.arange(n, dtype=np.int64)),
+            number=np.tile(np.array([0 if role in TEXT_ROLES else ABSENT for role in roles]), n),
+            source=np.zeros(n * many, dtype=np.int64),
             path=np.full(n * many, None, dtype=object),
             caption=captions.reshape(-1),
         )

@@ -1,13 +1,10 @@
-"""The embedded benchmark written out: as a CUHK-PEDES folder, and as a sheet to look at."""
+"""The embedded benchmark as a sheet to look at."""
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from textwrap import wrap
-from typing import Literal
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -19,61 +16,7 @@ from reid_lab.data.synthetic.sensors import render
 from reid_lab.data.synthetic.world import SPLITS
 from reid_lab.errors import DataError
 
-_FOLDERS = ("cam_a", "cam_b", "CUHK01", "CUHK03", "Market")  # cameras 0 to 4; the last camera's depends on the split
 _ZOOM = 2
-
-
-def write_cuhk_pedes(
-    dataset: Synthetic, root: Path, image_format: Literal["jpeg", "png"] = "jpeg", quality: int = 95
-) -> None:
-    """Writes the rgb images and their whole captions in the layout of CUHK-PEDES.
-
-    `root` gets `imgs/<folder>/<file>` and `reid_raw.json`, a list of {split, captions, file_path,
-    processed_tokens, id} in the order of the items; ids count from 1. With `png` the pixels are kept bit by
-    bit; `quality` is that of JPEG. Real CUHK-PEDES numbers its people through train, val and test, as here.
-
-    Raises:
-        DataError: `rgb` or `caption` is not among the data set's roles, `root` holds something, or cannot
-            be written.
-    """
-    items = dataset.items
-    missing = [r for r in ("rgb", "caption") if r not in dataset.spec.roles]
-    if missing:
-        raise DataError(f"a CUHK-PEDES folder needs the roles rgb and caption; not among data.roles: {missing[0]}")
-    images = np.flatnonzero(items.role == "rgb")
-    captions = dict(zip(items.image_id[items.role == "caption"], items.caption[items.role == "caption"], strict=True))
-    suffix = "jpg" if image_format == "jpeg" else "png"
-    options = {"quality": quality, "subsampling": 0} if image_format == "jpeg" else {}
-    entries = []
-    try:
-        if root.exists() and any(root.iterdir()):
-            raise DataError(f"{root}: is not empty; name a new folder")
-        for index in images:
-            split, camera, pid = str(items.split[index]), int(items.camid[index]), int(items.pid[index]) + 1
-            scene = int(items.image_id[index])
-            folder = _FOLDERS[camera] if camera < len(_FOLDERS) else _last(split)
-            relative = f"{folder}/{pid:05d}_c{camera + 1}_{scene:06d}.{suffix}"
-            path = root / "imgs" / relative
-            path.parent.mkdir(parents=True, exist_ok=True)
-            pixels = dataset.images(np.array([index]), None)[0]
-            Image.fromarray(pixels.transpose(1, 2, 0)).save(path, format=image_format, **options)
-            text = captions[scene]
-            entries.append(
-                {
-                    "split": split,
-                    "captions": [text],
-                    "file_path": relative,
-                    "processed_tokens": [re.findall(r"[a-z]+", text)],
-                    "id": pid,
-                }
-            )
-        (root / "reid_raw.json").write_text(json.dumps(entries))
-    except OSError as error:
-        raise DataError(f"{root}: cannot write the data set ({error.strerror or error})") from error
-
-
-def _last(split: str) -> str:
-    return "test_query" if split == "test" else "train_query"
 
 
 def contact_sheet(dataset: Synthetic, pids: Sequence[int]) -> Image.Image:

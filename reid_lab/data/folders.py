@@ -1,0 +1,208 @@
+"""A data set that lies in a folder: what its reader found, checked against the files, and their pixels."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Literal, final
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from reid_lab.contracts import IMAGE_ROLES
+from reid_lab.data.files import ImageFiles, common_size
+from reid_lab.data.items import ABSENT, Aliases, Dataset, kept
+from reid_lab.data.reading import Faults, Reader, Reading
+from reid_lab.errors import DataError, Fault
+from reid_lab.spec.run import DataSpec
+from reid_lab.spec.section import LOCAL, Misfit
+
+
+class FolderSpec(DataSpec):
+    """A data set in the folder `root`. Photographs differ in size: `image_size` is what they are resized to."""
+
+    aliases: Aliases = {}
+    resize: Literal["bilinear", "bicubic"] = "bilinear"
+    missing: Literal["error", "skip"] = "error"  # images that the annotations name and the folder lacks
+    cache_gb: Annotated[Annotated[float, Field(ge=0)], LOCAL] = 2.0  # memory for decoded images
+
+    @model_validator(mode="after")
+    def _rooted(self) -> FolderSpec:
+        if self.root is None:
+            raise Misfit("root", "missing: the folder of the data set, as its authors lay it out", because="name")
+        return self
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """How the images of a folder are delivered. size: height and width; None: as stored, where all are equal."""
+
+    size: tuple[int, int] | None = None
+    resize: Literal["bilinear", "bicubic"] = "bilinear"
+    cache_bytes: int = 2 << 30
+
+
+@final
+class Folder(Dataset):
+    """The items that a reader found, with their pixels.
+
+    Items keep the reader's order. `left_out` holds the paths of images that were cited and missing.
+
+    Raises:
+        DataError: what is wrong with the annotations or the files, all of it.
+    """
+
+    def __init__(self, reader: Reader, root: Path, pixels: Pixels, missing: Literal["error", "skip"] = "error") -> None:
+        if not root.is_dir():
+            raise DataError(Fault("no such folder (data.root)", str(root)))
+        faults = Faults()
+        reading = reader.read(root, faults)
+        found = inspect(reading, root, faults, tolerated=missing == "skip")
+        faults.settle()
+        reading, self.left_out = without(reading, found.missing), found.missing
+        if not (reading.items.role[:, None] == np.array(IMAGE_ROLES)).any():
+            raise DataError(Fault(f"no images in it; {reader.name} is a folder with {reader.layout}", str(root)))
+        self.name, self.root, self.reading = reader.name, root, reading
+        self.items, self.listed = reading.items, reading.listed
+        self.digest = digest(reading, found.sizes)
+        paths = list(dict.fromkeys(path for path in self.items.path.tolist() if path is not None))
+        self.size = pixels.size or common_size(root, paths)
+        self._files = ImageFiles(root, pixels.resize, pixels.cache_bytes)
+
+    def images(self, index: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
+        """The pixels of image items.
+
+        Args:
+            index: (n,) item numbers.
+            size: (height, width) to resize to; None: the data set's own.
+
+        Returns:
+            (n, C, height, width) uint8; C is 3 for the roles that the reader reads in colour, else 1.
+
+        Raises:
+            DataError: the items are captions or of several roles, or files cannot be read.
+        """
+        roles = np.unique(self.items.role[index]).tolist()
+        if len(roles) != 1 or roles[0] not in IMAGE_ROLES:
+            raise DataError(f"images(): the items must be images of one role, not {', '.join(roles) or 'none'}")
+        mode: Literal["RGB", "L"] = "RGB" if roles[0] in self.reading.colour else "L"
+        return self._files.read(self.items.path[index].tolist(), mode, size or self.size)
+
+
+def open_folder(reader: Reader, spec: FolderSpec) -> Folder:
+    """Opens the folder `spec.root` with a reader; nothing is written. Raises `DataError`."""
+    pixels = Pixels(spec.image_size, spec.resize, int(spec.cache_gb * 2**30))
+    return Folder(reader, Path(spec.root or "."), pixels, spec.missing)
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What the files of a folder are like. sizes: path -> bytes of those that are there; missing: the others."""
+
+    sizes: Mapping[str, int]
+    missing: tuple[str, ...]
+
+
+def inspect(reading: Reading, root: Path, faults: Faults, *, tolerated: bool = False) -> Inspection:
+    """Looks for every image of the items, and for contradictions between items; no image is opened.
+
+    Adds to `faults`: images that are missing (unless `tolerated`; one fault for all of a folder that is not
+    there), empty, or outside `root` (absolute paths, `..`, links that lead out, loops of links); images that
+    are listed twice in one role, identities in two splits, captions of no image.
+    """
+    base, inside = os.path.realpath(root), dict[Path, bool]()
+    sizes: dict[str, int] = {}
+    missing: list[str] = []
+    lost: Counter[str] = Counter()  # folders that are not there
+    for path in dict.fromkeys(path for path in reading.items.path.tolist() if path is not None):
+        parts = PurePosixPath(path)
+        file = root / parts
+        try:
+            if parts.is_absolute() or ".." in parts.parts or not _within(file, base, inside):
+                faults.add("outside the folder", f"the image lies outside {root}", path)
+                continue
+            sizes[path] = os.stat(file).st_size
+            if not os.path.isfile(file):
+                faults.add("no file", "the image is no file", file)
+            elif not sizes[path]:
+                faults.add("empty file", "the image is an empty file", file)
+        except (FileNotFoundError, NotADirectoryError):
+            missing.append(path)
+            if file.parent.is_dir():
+                if not tolerated:
+                    faults.add("missing image", "the image is missing", file)
+            else:
+                lost[str(parts.parent)] += 1
+        except (OSError, RuntimeError, ValueError) as error:  # a loop of links, a folder that may not be entered
+            what = getattr(error, "strerror", None) or str(error)
+            faults.add("unreadable", f"the image cannot be read ({what})", file)
+    if not tolerated:
+        for folder, count in lost.items():
+            faults.add("missing folder", f"the folder is missing; {count} images should lie in it", root / folder)
+    _contradictions(reading, faults)
+    return Inspection(sizes, tuple(missing))
+
+
+def _contradictions(reading: Reading, faults: Faults) -> None:
+    items = reading.items
+    image = np.isin(items.role, IMAGE_ROLES)
+    known = items.pid >= 0
+    splits: dict[int, list[str]] = {}
+    for split in items.splits():
+        for pid in np.unique(items.pid[known & (items.split == split)]).tolist():
+            splits.setdefault(pid, []).append(split)
+    for pid, found in splits.items():
+        if len(found) > 1:
+            faults.add(
+                "identity in two splits", f"identity {pid + reading.first_id} stands in two splits: {', '.join(found)}"
+            )
+    seen: dict[tuple[str, str, str], int] = {}
+    for row in np.flatnonzero(image & (items.path != None)).tolist():  # noqa: E711 - element by element
+        key = (str(items.role[row]), str(items.side[row]), items.path[row])
+        seen[key] = seen.get(key, 0) + 1
+    for (role, _, path), count in seen.items():
+        if count > 1:
+            faults.add("duplicate image", f"the {role} image is listed {count} times", path)
+    alone = ~image & (items.image_id != ABSENT) & ~np.isin(items.image_id, items.image_id[image])
+    for text in items.caption[alone].tolist():
+        faults.add("caption without image", f"no image belongs to the caption {text!r:.80}")
+
+
+def _within(file: Path, base: str, known: dict[Path, bool]) -> bool:
+    """Whether a file lies under `base` once symbolic links are followed; folders are looked up once."""
+    if os.path.islink(file):
+        return _under(file, base)
+    if file.parent not in known:
+        known[file.parent] = _under(file.parent, base)
+    return known[file.parent]
+
+
+def _under(path: Path, base: str) -> bool:
+    try:
+        return Path(os.path.realpath(path, strict=True)).is_relative_to(base)
+    except FileNotFoundError:
+        return Path(os.path.realpath(path)).is_relative_to(base)
+
+
+def without(reading: Reading, missing: tuple[str, ...]) -> Reading:
+    """The reading without the images of these paths, their captions, and the listed queries that need them."""
+    if not missing:
+        return reading
+    items = reading.items
+    image = np.isin(items.role, IMAGE_ROLES)
+    gone = image & np.isin(items.path.astype(str), missing)
+    left = items.image_id[image & ~gone]
+    gone |= ~image & np.isin(items.image_id, items.image_id[gone]) & ~np.isin(items.image_id, left)
+    return replace(
+        reading, items=items.take(np.flatnonzero(~gone)), listed=kept(reading.listed, np.flatnonzero(~gone), len(items))
+    )
+
+
+def digest(reading: Reading, sizes: Mapping[str, int]) -> str:
+    """sha256 of the annotations' bytes and of every (path, size) in sorted order."""
+    lines = "".join(f"{path}\t{size}\n" for path, size in sorted(sizes.items()))
+    return hashlib.sha256(reading.annotations + lines.encode()).hexdigest()
