@@ -20,7 +20,7 @@ from reid_lab.data.items import facts as data_facts
 from reid_lab.data.loader import RESULT_VERSION as DATA_VERSION
 from reid_lab.data.loader import Loader, TrainStream
 from reid_lab.data.protocols import PROTOCOLS, Retrieval
-from reid_lab.data.sampler import IdentitySampler, RandomSampler, Sampler
+from reid_lab.data.sampler import CameraBalancedSampler, IdentitySampler, MatchedPairSampler, RandomSampler, Sampler
 from reid_lab.engine.checkpoint import identify
 from reid_lab.engine.evaluate import embed
 from reid_lab.engine.plan import RESULT_VERSION as ENGINE_VERSION
@@ -133,6 +133,10 @@ def _sampler(spec: RunSpec, groups: Groups) -> Sampler:
     batch = spec.train.batch
     if batch.sampler == "identity":
         return IdentitySampler(groups.pids, batch.size, batch.instances)
+    if batch.sampler == "camera_balanced":
+        return CameraBalancedSampler(groups.pids, groups.camids, batch.size, batch.instances)
+    if batch.sampler == "matched_pair":
+        return MatchedPairSampler(groups.pids, batch.size)
     return RandomSampler(len(groups), batch.size, drop_last=batch.drop_last)
 
 
@@ -230,6 +234,10 @@ def assemble(spec: RunSpec, source: Source, facts: Facts | None = None) -> Parts
         erase_area=augment.erase_area,
         erase_aspect=augment.erase_aspect,
         erase_value=augment.erase_value,
+        jitter=augment.jitter,
+        brightness=augment.brightness,
+        contrast=augment.contrast,
+        saturation=augment.saturation,
         shared=augment.shared,
     )
     return Parts(

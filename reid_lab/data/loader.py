@@ -16,6 +16,7 @@ from torch import Tensor
 
 from reid_lab.contracts import Batch, Input, InputSpec
 from reid_lab.data.items import ABSENT, Dataset, Groups
+from reid_lab.data.partners import Partners
 from reid_lab.data.sampler import Sampler, Schedule
 from reid_lab.errors import DataError
 from reid_lab.seeding import keys as sample_keys
@@ -28,11 +29,12 @@ class Loader:
     """Reads the inputs of groups: images as uint8 at the size that the architecture wants, captions as ids.
 
     All captions of the wanted roles are tokenised once, here. Where three channels are wanted of an image
-    that has one, it is repeated.
+    that has one, it is repeated. pin: images lie in page-locked memory, from which they go to a GPU while
+    it computes.
     """
 
-    def __init__(self, dataset: Dataset, inputs: Mapping[str, InputSpec]) -> None:
-        self.dataset = dataset
+    def __init__(self, dataset: Dataset, inputs: Mapping[str, InputSpec], *, pin: bool = False) -> None:
+        self.dataset, self._pin = dataset, pin
         self.inputs = dict(inputs)
         items = dataset.items
         self._ids: dict[str, Tensor] = {}
@@ -65,11 +67,11 @@ class Loader:
             return self._ids[role][torch.from_numpy(self._row[items])]
         wanted = self.inputs[role]
         images = torch.from_numpy(self.dataset.images(items, wanted.size))
-        if images.shape[1] == wanted.channels:
-            return images
-        if images.shape[1] == 1:
-            return images.expand(-1, wanted.channels, -1, -1)
-        raise DataError(f"{role}: the images have {images.shape[1]} channels; the architecture reads {wanted.channels}")
+        if images.shape[1] not in (1, wanted.channels):
+            what = f"the images have {images.shape[1]} channels; the architecture reads {wanted.channels}"
+            raise DataError(f"{role}: {what}")
+        images = images.expand(-1, wanted.channels, -1, -1)
+        return images.pin_memory() if self._pin else images
 
 
 @final
@@ -77,11 +79,20 @@ class TrainStream:
     """Training batches by step (`contracts.Stream`).
 
     seed: of the run; a sample's key is hashed from it, the pass over the data and the position in
-    the pass. workers: threads that prepare the next steps while one is being computed.
+    the pass. workers: threads that prepare the next steps while one is being computed. partners: where
+    groups lack a modality, what fills it.
     """
 
-    def __init__(self, loader: Loader, groups: Groups, sampler: Sampler, seed: int, workers: int = 0) -> None:
-        self.loader, self.groups, self.seed = loader, groups, seed
+    def __init__(
+        self,
+        loader: Loader,
+        groups: Groups,
+        sampler: Sampler,
+        seed: int,
+        workers: int = 0,
+        partners: Partners | None = None,
+    ) -> None:
+        self.loader, self.groups, self.seed, self.partners = loader, groups, seed, partners
         self._schedule = Schedule(sampler, seed)
         self.steps_per_epoch = self._schedule.steps_per_epoch
         self._ahead = workers
@@ -115,7 +126,9 @@ class TrainStream:
         return index[start:stop], sample_keys(self.seed, number, positions)
 
     def _load(self, index: np.ndarray, keys: Tensor) -> Batch:
-        return self.loader.batch(self.groups, index, keys)
+        if self.partners is None:
+            return self.loader.batch(self.groups, index, keys)
+        return self.loader.batch(self.partners.fill(self.groups.take(index), keys), np.arange(len(index)), keys)
 
     def close(self) -> None:
         """Ends the workers."""

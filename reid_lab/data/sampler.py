@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from bisect import bisect_right
+from collections import deque
 from functools import lru_cache
+from itertools import islice
 from typing import final
 
 import numpy as np
@@ -42,6 +44,32 @@ class RandomSampler(Sampler):
         return [order[start : start + self.size] for start in range(0, end, self.size)]
 
 
+def _identities(pids: np.ndarray, wanted: int, instances: int) -> tuple[np.ndarray, np.ndarray]:
+    """The identity of every group, counted from 0, and how many groups each has; at least `wanted` identities."""
+    people, label, counts = np.unique(pids, return_inverse=True, return_counts=True)
+    if len(people) < wanted:
+        what = f"{wanted} identities x {instances} are wanted in a batch; train has {len(people)} identities"
+        raise DataError(what)
+    return label, counts
+
+
+def _in_batches(draw: np.random.Generator, chunks: np.ndarray, owned: np.ndarray, identities: int) -> list[np.ndarray]:
+    """Batches of a chunk of each of so many random identities, until fewer than these have one left.
+
+    chunks: (m, K), identity by identity. owned: (p,) how many each identity has.
+    """
+    first = np.cumsum(owned) - owned
+    left, used = np.arange(len(owned)), np.zeros_like(owned)
+    batches = []
+    while len(left) >= identities:
+        chosen = draw.choice(len(left), identities, replace=False)
+        people = left[chosen]
+        batches.append(chunks[first[people] + used[people]].reshape(-1))
+        used[people] += 1
+        left = np.delete(left, chosen[used[people] == owned[people]])
+    return batches
+
+
 @final
 class IdentitySampler(Sampler):
     """P identities × K groups of each (TransReID, CLIP-ReID, IRRA's `identity`).
@@ -52,15 +80,12 @@ class IdentitySampler(Sampler):
     """
 
     def __init__(self, pids: np.ndarray, size: int, instances: int) -> None:
-        people, self._label, self._counts = np.unique(pids, return_inverse=True, return_counts=True)
         self.identities, self.instances = size // instances, instances
-        if len(people) < self.identities:
-            what = f"{self.identities} identities x {instances} are wanted in a batch; train has {len(people)}"
-            raise DataError(f"{what} identities")
+        self._label, self._counts = _identities(pids, self.identities, instances)
         self._starts = np.cumsum(self._counts) - self._counts
         self._chunks = np.maximum(self._counts // instances, 1)
         self._first = np.cumsum(self._chunks) - self._chunks
-        owner = np.repeat(np.arange(len(people)), self._chunks)
+        owner = np.repeat(np.arange(len(self._counts)), self._chunks)
         number = np.arange(len(owner)) - self._first[owner]
         self._places = (self._starts[owner] + number * instances)[:, None] + np.arange(instances)
         self._short = np.flatnonzero(self._counts < instances)
@@ -72,16 +97,86 @@ class IdentitySampler(Sampler):
         picks = (draw.random((len(self._short), self.instances)) * self._counts[self._short, None]).astype(np.int64)
         places = self._places.copy()
         places[self._first[self._short]] = self._starts[self._short, None] + picks
-        chunks = shuffled[places]
-        left, used = np.arange(len(self._counts)), np.zeros_like(self._counts)
-        batches = []
-        while len(left) >= self.identities:
-            chosen = draw.choice(len(left), self.identities, replace=False)
-            people = left[chosen]
-            batches.append(chunks[self._first[people] + used[people]].reshape(-1))
-            used[people] += 1
-            left = np.delete(left, chosen[used[people] == self._chunks[people]])
-        return batches
+        return _in_batches(draw, shuffled[places], self._chunks, self.identities)
+
+
+@final
+class CameraBalancedSampler(Sampler):
+    """P identities × K groups, the K from as many cameras as the identity has, as evenly as its groups allow.
+
+    Batches and the length of a pass are those of `IdentitySampler`; the chunks of K are drawn otherwise.
+    An identity's cameras deal their shuffled groups in turn, in an order that is drawn for each chunk, and a
+    group that was dealt goes under its camera's pile. So a chunk shows min(K, cameras) cameras; no camera
+    gives two more than another that still has groups; a group comes twice only where the identity has fewer
+    than K. The groups of a rare camera come more than once in a pass, at the cost of those of a frequent one.
+    fast-reid's `BalancedIdentitySampler` is the field's name for it: it takes K - 1 groups from cameras
+    other than the first one's, at most one of each where these suffice, and draws each identity once a pass.
+
+    pids, camids: (n,) int64; an unknown camera (-1) counts as one camera.
+    """
+
+    def __init__(self, pids: np.ndarray, camids: np.ndarray, size: int, instances: int) -> None:
+        self.identities, self.instances = size // instances, instances
+        if len(camids) and camids.max() < 0:
+            raise DataError("camera_balanced needs cameras, and the data set tells of none (allowed: identity)")
+        self._label, counts = _identities(pids, self.identities, instances)
+        self._camids, self._chunks = camids, np.maximum(counts // instances, 1)
+
+    def batches(self, seed: int, number: int) -> list[np.ndarray]:
+        """As in `Sampler`."""
+        draw = rng(seed, "camera balanced sampler", number)
+        shuffled = np.lexsort((draw.random(len(self._label)), self._camids, self._label))
+        label, camera = self._label[shuffled], self._camids[shuffled]
+        ends = np.flatnonzero((label[1:] != label[:-1]) | (camera[1:] != camera[:-1])) + 1
+        piles: list[list[deque[int]]] = [[] for _ in self._chunks]
+        for start, pile in zip((0, *ends.tolist()), np.split(shuffled, ends), strict=True):
+            piles[label[start]].append(deque(pile.tolist()))
+        dealt = (self._chunk(own, draw) for own, chunks in zip(piles, self._chunks, strict=True) for _ in range(chunks))
+        return _in_batches(draw, np.array(list(dealt)), self._chunks, self.identities)
+
+    def _chunk(self, piles: list[deque[int]], draw: np.random.Generator) -> list[int]:
+        """K groups of one identity, whose piles, one per camera, are turned on."""
+        order = [piles[place] for place in draw.permutation(len(piles))]
+        rounds = ((pile, pile[turn]) for turn in range(self.instances) for pile in order if turn < len(pile))
+        dealt = list(islice(rounds, self.instances))
+        for pile, _ in dealt:
+            pile.rotate(-1)
+        return [dealt[place % len(dealt)][1] for place in range(self.instances)]
+
+
+@final
+class MatchedPairSampler(Sampler):
+    """Batches in which every group is of another identity, so that what does not match is no match.
+
+    Contrastive losses take every other group of a batch for a negative; with two captions of one person
+    in it, as `RandomSampler` allows, some are not. A pass has as many batches of `size` as can be filled
+    so, B; no identity gives it more than B groups, and no group comes twice. Where no identity has more
+    than B groups, fewer than `size` groups are left out; else the frequent ones' surplus is, by draw.
+    The partner of a group in a modality that it lacks is drawn by `partners.Partners`.
+    """
+
+    def __init__(self, pids: np.ndarray, size: int) -> None:
+        self.size = size
+        self._label, self._counts = _identities(pids, size, 1)
+        low, high = 1, len(pids) // size
+        while low < high:  # the largest number of batches that can be filled
+            middle = (low + high + 1) // 2
+            fits = np.minimum(self._counts, middle).sum() >= middle * size
+            low, high = (middle, high) if fits else (low, middle - 1)
+        self._many = low
+
+    def batches(self, seed: int, number: int) -> list[np.ndarray]:
+        """As in `Sampler`."""
+        draw = rng(seed, "matched pair sampler", number)
+        turn = draw.permutation(len(self._counts))[self._label]  # identities in random order
+        order = np.lexsort((draw.random(len(self._label)), turn))
+        ahead = turn[order]
+        place = np.arange(len(order)) - np.searchsorted(ahead, ahead)  # within its identity
+        usable = order[place < self._many]
+        chosen = np.sort(draw.permutation(len(usable))[: self._many * self.size])
+        # Neighbours go to different batches: an identity has at most as many groups as there are batches.
+        dealt = usable[chosen].reshape(self.size, self._many).T
+        return list(draw.permuted(dealt, axis=1)[draw.permutation(self._many)])
 
 
 @final

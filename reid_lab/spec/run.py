@@ -66,7 +66,9 @@ class DataSpec(Section):
 class AugmentSpec(Section):
     """Batched image augmentation of training images, in this order.
 
-    Erasing follows normalisation, so that an `erase_value` of `zero` is the mean colour; IRRA erases with `clip_mean`.
+    Erasing follows normalisation, so that an `erase_value` of `zero` is the mean colour; IRRA erases with `clip_mean`,
+    TransReID with `noise`; `mean` is that of each image, and three numbers are a colour for pixels in [0, 1]. `jitter`
+    is the share of the colour images that change their colours, each by a factor in [1 - x, 1 + x].
     """
 
     flip: Unit = 0.5
@@ -74,7 +76,11 @@ class AugmentSpec(Section):
     erase: Annotated[float, Field(ge=0, le=1), Tune(0.0, 0.7)] = 0.5
     erase_area: tuple[Unit, Unit] = (0.02, 0.4)
     erase_aspect: Annotated[float, Field(gt=0, le=1)] = 0.3
-    erase_value: Literal["clip_mean", "zero", "noise"] = "clip_mean"
+    erase_value: Literal["clip_mean", "zero", "noise", "mean"] | tuple[Unit, Unit, Unit] = "clip_mean"
+    jitter: Annotated[float, Field(ge=0, le=1), Tune(0.0, 0.5)] = 0.0
+    brightness: Unit = 0.15  # these three as in fast-reid
+    contrast: Unit = 0.15
+    saturation: Unit = 0.1
     shared: bool = False  # the same draw for all images of one group
 
     @model_validator(mode="after")
@@ -85,16 +91,22 @@ class AugmentSpec(Section):
 
 
 class BatchSpec(Section):
-    """How training batches are drawn: `random` groups, or `identity` (P identities x K instances)."""
+    """How training batches are drawn.
 
-    sampler: Literal["random", "identity"] = "random"
+    `random` groups; `identity` (P identities x K instances); `camera_balanced`, whose K come from as many cameras as
+    can be; `matched_pair`, all of different identities.
+    """
+
+    sampler: Annotated[
+        Literal["random", "identity", "camera_balanced", "matched_pair"], Choice("random", "identity")
+    ] = "random"
     size: Positive = 64
     instances: Annotated[int, Field(ge=1), Choice(2, 4, 8, 16)] = 4
     drop_last: bool = False
 
     @model_validator(mode="after")
     def _whole(self) -> BatchSpec:
-        if self.sampler == "identity" and self.size % self.instances:
+        if self.sampler in ("identity", "camera_balanced") and self.size % self.instances:
             raise Misfit("size", f"{self.size} is not a multiple of instances ({self.instances})")
         return self
 
