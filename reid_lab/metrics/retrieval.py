@@ -1,10 +1,14 @@
 """CMC, mAP and mINP: exact, from tiles of the similarity matrix.
 
 A query ranks the gallery by descending similarity; equal similarities keep the order of the gallery. A
-tile of queries is compared at a time, in float32 with float32 accumulation, so that the whole matrix is
-never held. Only the correct items need a rank: it is 1 plus the number of items that are more similar,
-or as similar and earlier in the gallery, which sorting the similarities and searching them finds
-several times sooner than a stable sort of the gallery.
+tile of queries is compared at a time (`scores`), so that the whole matrix is never held. Only the items
+of the query's person need a rank: 1 plus the number of items that are more similar, or as similar and
+earlier in the gallery. Few items are counted one by one, many by sorting the similarities and searching
+them; both give the rank that a stable sort of the gallery gives, several times sooner.
+
+Whatever a protocol takes out of single rankings (the same camera, the same clothes, the query itself)
+shows the query's person, so that only these items are asked about. A negative pid is junk in the gallery,
+which no ranking holds, and means that nothing is known about a query, which is then never valid.
 
 AP is the mean of the precisions at the hits. `trapezoid` averages each with the precision just before
 the hit, as the evaluation script of Market-1501 does (Zheng et al., ICCV 2015). INP is the number of
@@ -14,33 +18,38 @@ Survey and Outlook", TPAMI 2022, section 3.3).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from reid_lab.errors import DataError
+from reid_lab.metrics.scores import ACCUMULATION, InnerProduct, Matrix, Scores
 
 METRICS_VERSION = 1
 RANKS = (1, 5, 10)
 TIES = "equal similarities are ranked by gallery index"
-_TILE_QUERIES, _TILE_BYTES = 256, 1 << 28
+_COUNTED = 64  # items of one person up to which counting beats sorting
+_THREADED = 1 << 15  # gallery items from which counting in threads beats the interpreter's lock
 
 NoMatch = Literal["skip", "zero", "error"]
 Precision = Literal["step", "trapezoid"]
-Removed = Callable[[int, int], Tensor]
-"""(first query, one past the last) -> (queries, gallery) bool, True where a gallery item is taken out."""
+Removed = Callable[[int, np.ndarray], np.ndarray]
+"""(query number, gallery numbers (m,) of the query's pid) -> (m,) bool, True where taken out of its ranking."""
 
 
 @dataclass(frozen=True)
 class RetrievalResult:
     """Metrics in percent over the valid queries, and what each query found.
 
-    valid: (Q,) bool, False for skipped queries. ap, inp: (Q,) float64 in [0, 1], 0 without a match.
-    first_hit: (Q,) int64, the 1-based rank of the first correct item; 0 where there is none.
-    removed: how many (query, gallery) pairs were taken out.
+    valid: (Q,) bool, False for skipped and unlabelled queries. ap, inp: (Q,) float64 in [0, 1], 0 without
+    a match. first_hit: (Q,) int64, the 1-based rank of the first correct item; 0 where there is none.
+    removed: how many (query, gallery) pairs were taken out. junk: how many gallery items no ranking
+    holds. unlabelled, unmatched: how many queries have no pid, and how many of the others no match.
     """
 
     metrics: dict[str, float]
@@ -49,6 +58,12 @@ class RetrievalResult:
     inp: np.ndarray
     first_hit: np.ndarray
     removed: int = 0
+    junk: int = 0
+    unlabelled: int = 0
+    unmatched: int = 0
+    no_match: NoMatch = "zero"
+    precision: Precision = "step"
+    scores: str = InnerProduct.source
 
     @property
     def queries(self) -> int:
@@ -60,6 +75,22 @@ class RetrievalResult:
         first = self.first_hit[self.valid]
         hits = np.bincount(first[(first > 0) & (first <= ranks)], minlength=ranks + 1)[1:]
         return 100.0 * np.cumsum(hits) / len(first)
+
+    def facts(self) -> dict[str, int | str]:
+        """How the numbers came to be, for the record beside them."""
+        return {
+            "queries": len(self.valid),
+            "valid_queries": self.queries,
+            "unlabelled_queries": self.unlabelled,
+            "queries_without_match": self.unmatched,
+            "query_without_match": self.no_match,
+            "removed_pairs": self.removed,
+            "junk_items": self.junk,
+            "average_precision": self.precision,
+            "ties": TIES,
+            "scores": self.scores,
+            "accumulation": ACCUMULATION,
+        }
 
 
 def ranking(similarity: Tensor) -> Tensor:
@@ -77,36 +108,22 @@ def retrieval(
     no_match: NoMatch = "zero",
     ap: Precision = "step",
 ) -> RetrievalResult:
-    """Metrics of retrieval by inner product.
+    """Metrics of retrieval by inner product, on the device of the queries.
 
     Args:
         queries: (Q, D) embeddings.
         gallery: (G, D) embeddings.
-        query_pids: (Q,) int64; a gallery item of the same pid is correct.
-        gallery_pids: (G,) int64.
+        query_pids: (Q,) int64; a gallery item of the same pid is correct. Negative: unlabelled.
+        gallery_pids: (G,) int64. Negative: junk, in no ranking.
         removed: takes gallery items out of single queries' rankings.
         no_match: a query without a correct item is left out (`skip`), a miss (`zero`), or an `error`.
         ap: the form of the average precision.
 
     Raises:
-        DataError: an empty side, embeddings that are not finite, no query with a match while `no_match` is
-            `skip`, or one without while it is `error`.
+        DataError: an empty side, embeddings that are not finite or do not fit each other or their pids, no
+            labelled query, no query with a match while `no_match` is `skip`, or one without while it is `error`.
     """
-    if not len(queries) or not len(gallery):
-        raise DataError(f"retrieval needs queries and a gallery; got {len(queries)} and {len(gallery)}")
-    for name, embeddings in (("query", queries), ("gallery", gallery)):
-        bad = ~embeddings.isfinite().all(dim=1)
-        if bool(bad.any()):
-            raise DataError(
-                f"{int(bad.sum())} {name} embeddings are NaN or infinite, the first is number {_first(bad)}"
-            )
-    targets = gallery.float().T
-
-    def tiles() -> Iterator[Tensor]:
-        for start, stop in _tiles(len(queries), len(gallery)):
-            yield queries[start:stop].float() @ targets
-
-    return _measure(tiles(), query_pids, gallery_pids, removed, no_match, ap)
+    return measure(InnerProduct(queries, gallery), query_pids, gallery_pids, removed=removed, no_match=no_match, ap=ap)
 
 
 def from_similarity(
@@ -118,59 +135,54 @@ def from_similarity(
     no_match: NoMatch = "zero",
     ap: Precision = "step",
 ) -> RetrievalResult:
-    """The same from a whole similarity matrix (Q, G), e.g. a re-ranked one."""
-    if not similarity.numel() or bool(similarity.isnan().any()):
-        raise DataError(f"the similarity matrix {tuple(similarity.shape)} is empty or holds NaN")
-    tiles = (similarity[start:stop] for start, stop in _tiles(*similarity.shape))
-    return _measure(tiles, query_pids, gallery_pids, removed, no_match, ap)
+    """The same from a whole similarity matrix (Q, G)."""
+    return measure(Matrix(similarity), query_pids, gallery_pids, removed=removed, no_match=no_match, ap=ap)
 
 
-def _first(mask: Tensor) -> int:
-    return int(mask.int().argmax())
-
-
-def _tiles(queries: int, gallery: int) -> Iterator[tuple[int, int]]:
-    """The query rows of each tile; the cut depends on the two numbers alone."""
-    rows = max(1, min(_TILE_QUERIES, _TILE_BYTES // (4 * gallery)))
-    for start in range(0, queries, rows):
-        yield start, min(start + rows, queries)
-
-
-def _measure(
-    tiles: Iterator[Tensor],
+def measure(
+    scores: Scores,
     query_pids: np.ndarray,
     gallery_pids: np.ndarray,
-    removed: Removed | None,
-    no_match: NoMatch,
-    ap: Precision,
+    *,
+    removed: Removed | None = None,
+    no_match: NoMatch = "zero",
+    ap: Precision = "step",
 ) -> RetrievalResult:
-    by_pid = np.argsort(gallery_pids, kind="stable")
-    sorted_pids = gallery_pids[by_pid]
-    bounds = np.searchsorted(sorted_pids, query_pids), np.searchsorted(sorted_pids, query_pids, side="right")
+    """The same from any source of scores, e.g. re-ranked ones."""
+    if (len(query_pids), len(gallery_pids)) != scores.shape:
+        raise DataError(
+            f"{scores.shape[0]} queries and {scores.shape[1]} gallery items have "
+            f"{len(query_pids)} and {len(gallery_pids)} pids"
+        )
+    kept = np.flatnonzero(gallery_pids >= 0)
+    junk, labelled = len(gallery_pids) - len(kept), query_pids >= 0
+    if not labelled.any():
+        raise DataError(f"no query is labelled: all {len(query_pids)} pids are negative")
     average, inverse = np.zeros(len(query_pids)), np.zeros(len(query_pids))
-    first = np.zeros(len(query_pids), dtype=np.int64)
-    query = taken = 0
-    for tile in tiles:
-        scores = tile.cpu().numpy()
-        gone = None if removed is None else removed(query, query + len(scores)).cpu().numpy()
-        for row, similarity in enumerate(scores):
-            correct = by_pid[bounds[0][query] : bounds[1][query]]
-            if gone is not None:
-                taken += int(gone[row].sum())
-                similarity, correct = _kept(similarity, correct, gone[row])
-            if len(correct):
-                ranks = _ranks(similarity, correct)
-                average[query] = _precision(ranks, ap)
-                inverse[query] = len(ranks) / ranks[-1]
-                first[query] = ranks[0]
-            query += 1
-    matched = first > 0
-    if not matched.all() and no_match == "error":
-        raise DataError(f"{int((~matched).sum())} queries have no match, the first is number {int(matched.argmin())}")
-    valid = matched if no_match == "skip" else np.ones_like(matched)
+    first, taken = np.zeros(len(query_pids), dtype=np.int64), 0
+    for query, same, ranks in _ranked(scores, query_pids, gallery_pids, kept) if len(kept) else ():
+        if removed is not None:
+            gone = np.asarray(removed(query, same), dtype=bool)
+            taken += int(gone.sum())
+            ranks = ranks[~gone] - np.searchsorted(np.sort(ranks[gone]), ranks[~gone])
+        if len(ranks):
+            ranks.sort()
+            average[query] = _precision(ranks, ap)
+            inverse[query] = len(ranks) / ranks[-1]
+            first[query] = ranks[0]
+    missed = labelled & (first == 0)
+    if missed.any() and no_match == "error":
+        raise DataError(f"{int(missed.sum())} queries have no match, the first is number {int(missed.argmax())}")
+    valid = labelled & ~missed if no_match == "skip" else labelled
     if not valid.any():
-        raise DataError("no query has a match in the gallery")
-    result = RetrievalResult({}, valid, average, inverse, first, taken)
+        raise DataError(
+            f"no query has a match in the gallery ({junk} of {len(gallery_pids)} gallery items are junk, "
+            f"{taken} pairs were removed)"
+        )
+    counts = {"removed": taken, "junk": junk, "unlabelled": int((~labelled).sum()), "unmatched": int(missed.sum())}
+    result = RetrievalResult(
+        {}, valid, average, inverse, first, **counts, no_match=no_match, precision=ap, scores=scores.source
+    )
     curve = result.cmc(max(RANKS))
     result.metrics.update({f"R{rank}": float(curve[rank - 1]) for rank in RANKS})
     result.metrics["mAP"] = 100.0 * float(average[valid].mean())
@@ -178,23 +190,71 @@ def _measure(
     return result
 
 
-def _kept(similarity: np.ndarray, correct: np.ndarray, gone: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The similarities that are left, and the places of the correct items among them."""
-    place = np.cumsum(~gone) - 1
-    return similarity[~gone], place[correct[~gone[correct]]]
+def _ranked(
+    scores: Scores, query_pids: np.ndarray, gallery_pids: np.ndarray, kept: np.ndarray
+) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    """(query, gallery numbers of its pid, their ranks among the kept items) of each query that has any."""
+    by_pid = kept[np.argsort(gallery_pids[kept], kind="stable")]
+    pids = gallery_pids[by_pid]
+    low, high = np.searchsorted(pids, query_pids), np.searchsorted(pids, query_pids, side="right")
+    whole = len(kept) == len(gallery_pids)
+    place = np.cumsum(gallery_pids >= 0) - 1
+    columns = torch.from_numpy(kept)
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        for start, tile in scores.tiles():
+            tile = tile if whole else tile.index_select(1, columns.to(tile.device))
+            same = [by_pid[low[query] : high[query]] for query in range(start, start + len(tile))]
+            for row, ranks in enumerate(_ranks(tile, same if whole else [place[items] for items in same], pool)):
+                if len(ranks):
+                    yield start + row, same[row], ranks
+            del tile
 
 
-def _ranks(similarity: np.ndarray, correct: np.ndarray) -> np.ndarray:
-    """The sorted 1-based ranks of the items `correct` (m,) among all (G,)."""
-    ordered = np.sort(similarity)
-    wanted = similarity[correct]
-    not_above = np.searchsorted(ordered, wanted, side="right")
-    equal = not_above - np.searchsorted(ordered, wanted, side="left")
-    ranks: np.ndarray = len(ordered) - not_above + 1
+def _ranks(tile: Tensor, wanted: Sequence[np.ndarray], pool: ThreadPoolExecutor) -> list[np.ndarray]:
+    """The 1-based ranks of the ascending items `wanted` of each row of a tile (rows, G)."""
+    if tile.device.type != "cpu":
+        return _ranks_on_device(tile, wanted)
+    scores, threads = tile.numpy(), torch.get_num_threads()
+
+    def share(start: int, stop: int) -> list[np.ndarray]:
+        above = np.empty(scores.shape[1], dtype=bool)
+        return [_ranks_of_row(scores[row], wanted[row], above) for row in range(start, stop)]
+
+    if threads == 1 or (scores.shape[1] < _THREADED and max(map(len, wanted)) <= _COUNTED):
+        return share(0, len(scores))
+    cuts = [len(scores) * part // threads for part in range(threads + 1)]
+    return [ranks for part in pool.map(share, cuts[:-1], cuts[1:]) for ranks in part]
+
+
+def _ranks_of_row(scores: np.ndarray, wanted: np.ndarray, above: np.ndarray) -> np.ndarray:
+    """The ranks of `wanted` (m,) among scores (G,); `above` (G,) bool is written into."""
+    if len(wanted) <= _COUNTED:
+        ranks = np.empty(len(wanted), dtype=np.int64)
+        for number, item in enumerate(wanted):
+            np.greater_equal(scores[:item], scores[item], out=above[:item])
+            np.greater(scores[item:], scores[item], out=above[item:])
+            ranks[number] = np.count_nonzero(above) + 1
+        return ranks
+    ordered, values = np.sort(scores), scores[wanted]
+    not_above = np.searchsorted(ordered, values, side="right")
+    equal = not_above - np.searchsorted(ordered, values, side="left")
+    ranks = np.asarray(len(ordered) - not_above + 1)
     for tied in np.flatnonzero(equal > 1):
-        ranks[tied] += np.count_nonzero(similarity[: correct[tied]] == wanted[tied])
-    ranks.sort()
+        ranks[tied] += np.count_nonzero(scores[: wanted[tied]] == values[tied])
     return ranks
+
+
+def _ranks_on_device(tile: Tensor, wanted: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """The same by a stable sort of the whole tile, which is what a GPU does well."""
+    order = ranking(tile)
+    ranks = torch.empty_like(order, dtype=torch.int32)
+    numbers = torch.arange(1, tile.shape[1] + 1, dtype=torch.int32, device=tile.device)
+    ranks.scatter_(1, order, numbers.expand_as(order))
+    sizes = [len(items) for items in wanted]
+    rows = torch.from_numpy(np.repeat(np.arange(len(wanted)), sizes)).to(tile.device)
+    columns = torch.from_numpy(np.concatenate(wanted)).to(tile.device)
+    found: np.ndarray = ranks[rows, columns].cpu().numpy().astype(np.int64)
+    return np.split(found, np.cumsum(sizes)[:-1])
 
 
 def _precision(ranks: np.ndarray, form: Precision) -> float:
