@@ -19,7 +19,6 @@ from reid_lab.data.items import Dataset, Groups, delivered_size, pairs, singles
 from reid_lab.data.items import facts as data_facts
 from reid_lab.data.loader import RESULT_VERSION as DATA_VERSION
 from reid_lab.data.loader import Loader, TrainStream
-from reid_lab.data.protocols import PROTOCOLS, Retrieval
 from reid_lab.data.sampler import CameraBalancedSampler, IdentitySampler, MatchedPairSampler, RandomSampler, Sampler
 from reid_lab.engine.checkpoint import identify
 from reid_lab.engine.evaluate import embed
@@ -27,7 +26,7 @@ from reid_lab.engine.plan import RESULT_VERSION as ENGINE_VERSION
 from reid_lab.engine.plan import FitPlan, OptimizerPlan, StagePlan, whole_steps
 from reid_lab.engine.runtime import Runtime
 from reid_lab.errors import SpecError
-from reid_lab.metrics.retrieval import METRICS_VERSION, RetrievalResult, retrieval
+from reid_lab.metrics.retrieval import METRICS_VERSION
 from reid_lab.parts import backbones
 from reid_lab.schedules import constant
 from reid_lab.spec.identity import identity
@@ -195,33 +194,21 @@ class Parts:
         """The same model over other data."""
         return replace(self, source=source, loader=Loader(source.dataset, self.model.inputs))
 
-    def task(self, split: str) -> Retrieval | None:
-        """What is retrieved in a split; None without a protocol, or when the split is empty."""
-        items = self.source.dataset.items
-        if self.spec.eval.protocol is None or not bool(np.any(items.split == split)):
-            return None
-        return PROTOCOLS[self.spec.eval.protocol].task(items, split)
-
     def embed(self, groups: Groups) -> Any:
         """The embeddings (n, D) of groups."""
         return embed(self.model, self.loader.batches(groups, self.spec.eval.batch), self.prepare, self.runtime)
 
-    def measure(self, task: Retrieval) -> tuple[RetrievalResult, Any, Any]:
-        """The result of a task, and the embeddings of its queries and gallery."""
-        queries, gallery = self.embed(task.queries), self.embed(task.gallery)
-        found = retrieval(queries, gallery, task.queries.pids, task.gallery.pids, no_match=task.no_match)
-        return found, queries, gallery
 
-
-def assemble(spec: RunSpec, source: Source, facts: Facts | None = None) -> Parts:
+def assemble(spec: RunSpec, source: Source, facts: Facts | None = None, *, training: bool = True) -> Parts:
     """Starts the runtime and builds the model; `facts` are those of another data set, for its checkpoints.
 
-    Raises `SpecError` when the architecture wants a role that the data does not have.
+    training: the data must have every role that the architecture reads; else only what a protocol asks for
+    is needed. Raises `SpecError` when the architecture wants a role that the data does not have.
     """
     runtime = Runtime.start(spec.runtime.device, spec.runtime.precision, spec.runtime.threads, spec.runtime.compile)
     model = architecture(spec).build(spec.model, facts or source.facts, spec.seed)
     missing = [role for role in model.inputs if role not in source.facts.roles]
-    if missing:
+    if missing and training:
         raise SpecError(
             f"{spec.model.name} reads {', '.join(model.inputs)}; {spec.data.name} has no {', '.join(missing)} "
             f"(it has {', '.join(source.facts.roles)})"

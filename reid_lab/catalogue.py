@@ -6,16 +6,10 @@ import json
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from reid_lab.errors import SpecError
 from reid_lab.spec import loader
 from reid_lab.spec.loader import Loaded, Outline, Registries
 from reid_lab.spec.run import DataSpec, ModelSpec
-
-if TYPE_CHECKING:
-    from reid_lab.data.items import Dataset
-    from reid_lab.data.synthetic import Synthetic
 
 
 def registries() -> Registries:
@@ -50,37 +44,6 @@ def load_spec(path: Path, sets: Sequence[str] = (), seed: int | None = None, dev
 def load_data(name: str, sets: Sequence[str] = ()) -> DataSpec:
     """A data set's section from overrides alone (`preset=smoke`). Raises `SpecError` with every fault."""
     return loader.load_data(name, sets, registries=registries())
-
-
-def open_data(name: str, sets: Sequence[str] = ()) -> Dataset:
-    """A data set opened by its name and overrides. Raises `SpecError` and the data set's own `DataError`."""
-    from reid_lab.data import DATASETS
-
-    spec = load_data(name, sets)
-    return DATASETS[name].open(spec, cache_folder())
-
-
-def open_synthetic(name: str, sets: Sequence[str] = ()) -> Synthetic:
-    """The embedded benchmark, the one data set that can be drawn. Raises `SpecError` for any other name."""
-    from reid_lab.data import synthetic
-
-    spec = load_data(name, sets)
-    if not isinstance(spec, synthetic.SyntheticSpec):
-        raise SpecError(f"'{name}' is read from files; only synthetic can be made or previewed")
-    return synthetic.open_synthetic(spec, cache_folder())
-
-
-def counts(dataset: Dataset) -> list[tuple[str, ...]]:
-    """Per split and role: items, identities and cameras, as text; `-` where cameras are unknown."""
-    items = dataset.items
-    rows: list[tuple[str, ...]] = []
-    for split in dict.fromkeys(items.split.tolist()):
-        for role in dict.fromkeys(items.role[items.split == split].tolist()):
-            here = (items.split == split) & (items.role == role)
-            cameras = set(items.camid[here].tolist()) - {-1}
-            identities = len(set(items.pid[here].tolist()))
-            rows.append((split, role, str(int(here.sum())), str(identities), str(len(cameras) or "-")))
-    return rows
 
 
 def outlines(folder: Path) -> list[Outline]:

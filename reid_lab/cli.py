@@ -28,12 +28,6 @@ app.add_typer(listing, name="list")
 app.add_typer(data, name="data")
 
 
-class Layout(StrEnum):
-    """The folder layouts that a data set can be written in."""
-
-    cuhk_pedes = "cuhk_pedes"
-
-
 class Pixels(StrEnum):
     """The file formats of written images."""
 
@@ -213,18 +207,40 @@ def list_runs(runs: Runs = RUNS) -> None:
 
 @data.command()
 def make(
-    name: Name,
+    layout: Annotated[str, typer.Argument(help="The data set whose layout is written.", show_default=False)],
     folder: Annotated[Path, typer.Argument(help="The folder to write.", show_default=False)],
-    layout: Annotated[Layout, typer.Option("--as", help="The layout to write.")],
     pixels: Annotated[Pixels, typer.Option("--pixels", help="JPEG (quality 95) or PNG files.")] = Pixels.jpeg,
     sets: Sets = [],  # noqa: B006
 ) -> None:
-    """Write a data set as real files in a published layout."""
-    from reid_lab.catalogue import open_synthetic
-    from reid_lab.data.synthetic import write_cuhk_pedes
+    """Write the embedded world in the layout of a data set.
 
-    write_cuhk_pedes(open_synthetic(name, sets), folder, pixels.value)
+    `--set preset=smoke` and the like say how the world is drawn (see `reid-lab data stats synthetic`).
+    """
+    from reid_lab.datasets import write_layout
+
+    write_layout(layout, folder, pixels.value, sets)
     typer.echo(str(folder))
+
+
+@data.command()
+def check(
+    name: Name,
+    folder: Annotated[Path, typer.Argument(help="The data set's folder.", show_default=False)],
+    contents: Annotated[bool, typer.Option("--hash", help="Also hash the contents of every file.")] = False,
+    sets: Sets = [],  # noqa: B006
+) -> None:
+    """Verify a data set's folder: annotations, every image, counts.
+
+    All faults are listed, not the first; exit code 2 when there are any.
+    """
+    from reid_lab.datasets import check_folder
+
+    report = check_folder(name, folder, sets, contents=contents)
+    _table(report.head, report.rows)
+    for line in report.told():
+        typer.echo(line)
+    if report.faults:
+        raise typer.Exit(_complain([str(fault) for fault in report.faults], 2))
 
 
 @data.command()
@@ -235,21 +251,50 @@ def preview(
     sets: Sets = [],  # noqa: B006
 ) -> None:
     """Write a contact sheet of a few identities."""
-    from reid_lab.catalogue import open_synthetic
     from reid_lab.data.synthetic import write_contact_sheet
+    from reid_lab.datasets import open_world
 
-    write_contact_sheet(open_synthetic(name, sets), pids, out)
+    write_contact_sheet(open_world(name, sets), pids, out)
     typer.echo(str(out))
 
 
 @data.command()
-def stats(name: Name, sets: Sets = []) -> None:  # noqa: B006
-    """Count identities, cameras and items of each split and role."""
-    from reid_lab.catalogue import counts, open_data
+def stats(
+    name: Name,
+    folder: Annotated[Path | None, typer.Argument(help="Its folder (data.root).", show_default=False)] = None,
+    sets: Sets = [],  # noqa: B006
+) -> None:
+    """Count identities and items of each split, role and camera."""
+    from reid_lab.datasets import CAMERA_COLUMNS, COUNT_COLUMNS, camera_counts, counts, open_data
 
-    dataset = open_data(name, sets)
-    _table(("split", "role", "items", "identities", "cameras"), counts(dataset))
+    dataset = open_data(name, sets, folder)
+    _table(COUNT_COLUMNS, counts(dataset))
+    cameras = camera_counts(dataset)
+    if cameras:
+        typer.echo()
+        _table(CAMERA_COLUMNS, cameras)
     typer.echo(f"digest {dataset.digest}")
+
+
+@data.command("split-captions")
+def split_captions(
+    name: Name,
+    folder: Annotated[Path, typer.Argument(help="The data set's folder.", show_default=False)],
+    out: Annotated[
+        Path | None, typer.Option(help="The side file; FOLDER/parts.json when not given.", show_default=False)
+    ] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Write over a side file that is there.")] = False,
+    sets: Sets = [],  # noqa: B006
+) -> None:
+    """Split whole captions into identity and clothes parts.
+
+    The side file that it writes (JSON or CSV, by its suffix) is named by `data.parts`.
+    """
+    from reid_lab.datasets import write_parts
+
+    target = out or folder / "parts.json"
+    _table(("", "captions", "share"), write_parts(name, folder, target, sets, replace=replace))
+    typer.echo(str(target))
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

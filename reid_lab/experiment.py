@@ -13,9 +13,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 
 from reid_lab import console as shown
+from reid_lab import measuring
 from reid_lab.assembly import (
     Labels,
     Parts,
@@ -100,7 +102,7 @@ class _Training:
     parts: Parts
     stream: TrainStream
     plan: FitPlan
-    task: Retrieval | None
+    tasks: tuple[Retrieval, ...]
 
 
 def _prepared(spec: RunSpec, whole: Source) -> _Training:
@@ -108,13 +110,13 @@ def _prepared(spec: RunSpec, whole: Source) -> _Training:
     on_test = spec.eval.select_on == "test"
     parts = assemble(spec, whole if on_test else replace(whole, dataset=only(whole.dataset, ("train", "val"))))
     split = "test" if on_test else "val"
-    task = parts.task(split)
-    if task is None and spec.eval.select_on != "last":
+    asked = measuring.tasks(parts, split)
+    if not asked and spec.eval.select_on != "last":
         raise DataError(f"eval.select_on: {spec.data.name} has no {split} split to select on; allowed here: last")
     stream = parts.stream()
     plan = fit_plan(spec, stream.steps_per_epoch)
     check_stages(parts.model, plan.stages)
-    return _Training(parts, stream, plan, task)
+    return _Training(parts, stream, plan, asked)
 
 
 def _catch_up(folder: RunFolder, spec: RunSpec, console: Console) -> None:
@@ -214,7 +216,7 @@ def _plain(value: Any) -> Any:
 
 def _fit(training: _Training, folder: RunFolder, book: Journal | None, start: Path | None, console: Console) -> None:
     """Stage one: trains and selects. `start`: the checkpoint to begin from."""
-    parts, task, spec = training.parts, training.task, training.parts.spec
+    parts, asked, spec = training.parts, training.tasks, training.parts.spec
     if start is not None:
         load_weights(start, parts.model)
     reporter = shown.reporter(console, "test" if spec.eval.select_on == "test" else "val")
@@ -227,7 +229,7 @@ def _fit(training: _Training, folder: RunFolder, book: Journal | None, start: Pa
             prepare=parts.prepare_training,
             recorder=book or Mute(),
             folder=folder.checkpoints,
-            evaluate=None if task is None else lambda: parts.measure(task)[0].metrics,
+            evaluate=(lambda: measuring.metrics(parts, asked)) if asked else None,
             reporter=reporter,
         )
     finally:
@@ -260,21 +262,24 @@ def _test(parts: Parts, folder: RunFolder, book: Journal | None) -> None:
     if book is None:
         return
     load_weights(folder.checkpoints / "best.safetensors", parts.model)
-    task = parts.task("test")
-    if task is None:
+    asked = measuring.tasks(parts, "test")
+    if not asked:
         folder.finish("test", {"test": None})
         return
     step = folder.summary()["best_step"]
-    found, queries, gallery = parts.measure(task)
-    for name, value in found.metrics.items():
-        book.record("test", f"test/{name}", step, value)
-    keep(found, parts, folder, task)
-    book.artifact("results/test.json", folder.results / "test.json", step)
-    if parts.spec.tracking.images:
-        for number, path in draw(parts, folder, task, queries, gallery):
+    pictures = np.array_split(np.arange(parts.spec.tracking.images), len(asked))
+    found = []
+    for numbers, (one, queries, gallery) in zip(pictures, measuring.measured(parts, asked), strict=True):
+        found.append(one)
+        for number, path in draw(parts, folder, one.task, queries, gallery, numbers.tolist()):
             book.artifact(f"images/ranking_{number}.png", path, step)
+    metrics = measuring.summary(parts, found)
+    for name, value in metrics.items():
+        book.record("test", f"test/{name}", step, value)
+    keep(folder, metrics, found, {"protocol": parts.spec.eval.protocol, "selected_on": parts.spec.eval.select_on})
+    book.artifact("results/test.json", folder.results / "test.json", step)
     book.flush()
-    folder.finish("test", {"test": found.metrics})
+    folder.finish("test", {"test": metrics})
 
 
 def evaluate_run(
@@ -291,16 +296,20 @@ def evaluate_run(
         raise RunError(Fault("does not belong to this run any more: it was edited", str(folder.path / "spec.yaml")))
     whole = open_source(loaded.spec.data)
     old = Facts(**{**facts, "image_size": tuple(facts["image_size"]), "roles": tuple(facts["roles"])})
-    parts = assemble(loaded.spec, whole, old)
+    parts = assemble(loaded.spec, whole, old, training=False)
     load_weights(folder.checkpoints / "best.safetensors", parts.model)
-    task = parts.task("test")
-    if task is None:
+    asked = measuring.tasks(parts, "test")
+    if not asked:
         raise UserError(f"{loaded.spec.data.name} has nothing to test with protocol {loaded.spec.eval.protocol}")
-    found = parts.measure(task)[0]
+    found = [one for one, _, _ in measuring.measured(parts, asked)]
+    metrics = measuring.summary(parts, found)
     with RunLock(folder.path), Journal(folder.journal, strict=False) as journal:
-        look = {"metrics": found.metrics, "data": whole.dataset.digest, "protocol": task.name}
+        look = {"metrics": metrics, "data": whole.dataset.digest, "protocol": loaded.spec.eval.protocol}
         journal.record("note", "look_at_test", result.best_step, look)
     title = f"{folder.run_id} on {loaded.spec.data.name}{selection_mark(result.selected_on)}"
-    console.print(shown.metrics_table({"test": found.metrics}, title))
-    console.print(f"{len(task.queries)} queries ({int(found.valid.sum())} valid), {len(task.gallery)} gallery images")
-    return found.metrics
+    rows = {"test": {name: value for name, value in metrics.items() if "/" not in name}}
+    rows |= {one.task.name: one.metrics for one in found} if len(found) > 1 else {}
+    console.print(shown.metrics_table(rows, title))
+    for told in measuring.sentences(found):
+        console.print(told)
+    return metrics

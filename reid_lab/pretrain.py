@@ -22,6 +22,7 @@ from reid_lab.assembly import Labels, Parts, assemble, open_source
 from reid_lab.data.items import Dataset
 from reid_lab.data.synthetic import ATTRIBUTES, Synthetic, SyntheticSpec, vocabulary
 from reid_lab.engine.checkpoint import load_weights
+from reid_lab.measuring import metrics, tasks
 from reid_lab.seeding import keys
 from reid_lab.spec.loader import Loaded
 from reid_lab.spec.run import (
@@ -160,9 +161,7 @@ def zero_shot(parts: Parts, preset: str) -> dict[str, float]:
     source = open_source(data, LABELS)
     other = assemble(spec, source)
     other.model.load_state_dict(parts.model.state_dict())
-    task = other.task("val")
-    assert task is not None
-    return other.measure(task)[0].metrics
+    return metrics(other, tasks(other, "val"))
 
 
 def _features(parts: Parts, trunk: Trunk) -> dict[str, Any]:

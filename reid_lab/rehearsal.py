@@ -13,6 +13,7 @@ from reid_lab.assembly import assemble, check_named, fit_plan, open_source
 from reid_lab.data.splits import only
 from reid_lab.engine.dry import DryRun, dry_steps
 from reid_lab.errors import RunError
+from reid_lab.measuring import tasks
 from reid_lab.spec.loader import Loaded
 
 
@@ -23,8 +24,8 @@ def dry_run(loaded: Loaded, runs: Path, console: Console | None = None) -> DryRu
     data = open_source(spec.data)
     parts = assemble(spec, replace(data, dataset=only(data.dataset, ("train", "val"))))
     stream = parts.stream()
-    task = parts.task("val")
-    first = None if task is None else next(parts.loader.batches(task.gallery, spec.eval.batch))
+    asked = tasks(parts, "val")
+    first = next(parts.loader.batches(asked[0].gallery, spec.eval.batch)) if asked else None
     plan = fit_plan(spec, stream.steps_per_epoch)
     found = dry_steps(
         parts.model,

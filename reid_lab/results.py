@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,15 @@ from rich.console import Console
 from torch import Tensor
 
 from reid_lab import console as shown
+from reid_lab import measuring
 from reid_lab.assembly import Parts
-from reid_lab.contracts import RunResult
+from reid_lab.contracts import IMAGE_ROLES, RunResult
+from reid_lab.data.items import ABSENT, Items
 from reid_lab.data.protocols import Retrieval
 from reid_lab.data.ranked import ranked_list
 from reid_lab.errors import RunError
-from reid_lab.metrics.retrieval import TIES, RetrievalResult, ranking
+from reid_lab.measuring import Found
+from reid_lab.metrics.retrieval import TIES, ranking
 from reid_lab.spec.run import RunSpec
 from reid_lab.tracking.lock import in_use
 from reid_lab.tracking.records import read
@@ -28,51 +31,69 @@ RUN_COLUMNS = ("run", "experiment", "seed", "state", "val mAP", "test mAP", "tes
 TOP = 10  # images in a drawn ranking
 
 
-def keep(found: RetrievalResult, parts: Parts, folder: RunFolder, task: Retrieval) -> None:
-    """Writes the metrics with their protocol, and what each query found."""
-    facts = {
-        "metrics": found.metrics,
-        "protocol": task.name,
-        "queries": len(task.queries),
-        "valid_queries": int(found.valid.sum()),
-        "gallery": len(task.gallery),
-        "removed_from_gallery": task.removed,
-        "query_without_match": task.no_match,
-        "ties": TIES,
-        "selected_on": parts.spec.eval.select_on,
-    }
+def keep(folder: RunFolder, metrics: Mapping[str, float], found: Sequence[Found], about: Mapping[str, Any]) -> None:
+    """Writes the metrics with their protocol, and what each query found.
+
+    `results/test.json` holds `metrics`, one entry for each task (`measuring.facts`), and `about` (the protocol's
+    name, how weights were selected). `results/test.npz` holds for each query its pid, image_id, AP, INP, first
+    hit and whether it counts; with several tasks under `task/name`, with several draws a row each.
+    """
+    facts = {"metrics": dict(metrics), **about, "ties": TIES, "tasks": measuring.facts(found)}
     write_atomic(folder.results / "test.json", json.dumps(facts, indent=1))
     temporary = folder.results / ".test.npz"
     with temporary.open("wb") as file:
-        np.savez_compressed(
-            file,
-            pids=task.queries.pids,
-            image_ids=task.queries.image_ids,
-            ap=found.ap,
-            inp=found.inp,
-            first_hit=found.first_hit,
-            valid=found.valid,
-        )
+        columns = {k: v for one in found for k, v in _per_query(one, alone=len(found) == 1).items()}
+        np.savez_compressed(file, allow_pickle=False, **columns)
     temporary.replace(folder.results / "test.npz")
 
 
+def _per_query(found: Found, *, alone: bool) -> dict[str, np.ndarray]:
+    columns = {"pids": found.task.queries.pids, "image_ids": found.task.queries.image_ids}
+    for name in ("ap", "inp", "first_hit", "valid"):
+        drawn = [getattr(draw, name) for draw in found.draws]
+        columns[name] = drawn[0] if len(drawn) == 1 else np.stack(drawn)
+    return columns if alone else {f"{found.task.name}/{name}": column for name, column in columns.items()}
+
+
 def draw(
-    parts: Parts, folder: RunFolder, task: Retrieval, queries: Tensor, gallery: Tensor
+    parts: Parts, folder: RunFolder, task: Retrieval, queries: Tensor, gallery: Tensor, numbers: Sequence[int]
 ) -> Iterator[tuple[int, Path]]:
-    """The rankings of a few queries, evenly spread, as pictures; queries (Q, D), gallery (G, D)."""
+    """The rankings of as many queries as there are `numbers`, evenly spread, as pictures of these numbers.
+
+    queries (Q, D), gallery (G, D). What the task removes from a query's ranking is left out.
+    """
     items = parts.source.dataset.items
-    count = min(parts.spec.tracking.images, len(task.queries))
     target = folder.path / "images"
     target.mkdir(exist_ok=True)
-    for number, query in enumerate(np.linspace(0, len(task.queries) - 1, count).astype(int)):
+    images_of = [role for role in task.gallery.members if role in IMAGE_ROLES]
+    if not images_of:
+        return
+    shown_role = images_of[0]
+    gone = None if task.rule.of is None else task.rule.of(task.queries, task.gallery)
+    chosen = np.linspace(0, len(task.queries) - 1, min(len(numbers), len(task.queries))).astype(int)
+    for number, query in zip(numbers, chosen, strict=False):
         scores = queries[query : query + 1] @ gallery.T
+        own = np.flatnonzero(task.gallery.pids == task.queries.pids[query])
+        if gone is not None and len(own):
+            scores[0, own[gone(int(query), own)]] = -np.inf
         best = ranking(scores)[0, :TOP].numpy()
-        images = parts.source.dataset.images(task.gallery.members["rgb"][best], parts.source.facts.image_size)
+        best = best[task.gallery.members[shown_role][best] != ABSENT]
+        images = parts.source.dataset.images(task.gallery.members[shown_role][best], parts.source.facts.image_size)
         correct = task.gallery.pids[best] == task.queries.pids[query]
-        caption = items.caption[task.queries.members["caption"][query]]
         path = target / f"ranking_{number}.png"
-        ranked_list(caption, images, list(correct), scores[0, best].tolist()).save(path)
+        words = _words(items, task, int(query))
+        ranked_list(words, images, list(correct), scores[0, best].tolist()).save(path)
         yield number, path
+
+
+def _words(items: Items, task: Retrieval, query: int) -> str:
+    """What a query is, in words: its caption, or the modality and number of its image."""
+    told = []
+    for role, column in task.queries.members.items():
+        item = column[query]
+        if item != ABSENT:
+            told.append(items.caption[item] or f"[{role} {items.path[item] or f'image {items.image_id[item]}'}]")
+    return " + ".join(told)
 
 
 def result_of(folder: RunFolder) -> RunResult:

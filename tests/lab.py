@@ -123,7 +123,7 @@ class Lab:
         """The world of the file as a CUHK-PEDES folder."""
         folder = self.folder / pixels
         sets = [word for line in WORLD.splitlines() for word in ("--set", line.replace(": ", "=", 1))]
-        made = self.call("data", "make", "synthetic", str(folder), "--as", "cuhk_pedes", "--pixels", pixels, *sets)
+        made = self.call("data", "make", "cuhk_pedes", str(folder), "--pixels", pixels, *sets)
         assert made.code == 0, made.err
         return folder
 

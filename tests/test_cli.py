@@ -11,11 +11,10 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from reid_lab import catalogue, cli, doctor, experiment, pretrain, rehearsal
-from reid_lab.data.items import Items
+from reid_lab import catalogue, cli, datasets, doctor, experiment, pretrain, rehearsal
+from reid_lab.data.items import Row, tabulate
 from reid_lab.errors import Fault, Interrupted, UserError
 from reid_lab.spec.show import resolved_yaml
 from reid_lab.tracking.runs import RunFolder
@@ -272,13 +271,13 @@ def drawn(folder, monkeypatch):
 
 @pytest.mark.parametrize(("pixels", "suffix"), [((), ".jpg"), (("--pixels", "png"), ".png")])
 def test_data_make_writes_a_folder(folder, command, drawn, pixels, suffix):
-    code, out, err = command("data", "make", "synthetic", "there", "--as", "cuhk_pedes", *pixels, *drawn)
+    code, out, err = command("data", "make", "cuhk_pedes", "there", *pixels, *drawn)
     assert (code, out, err) == (0, ["there"], [])
     entries = json.loads((folder / "there" / "reid_raw.json").read_text())
     assert len(entries) == 2 * 3 + 4 + 4
     assert all((folder / "there" / "imgs" / e["file_path"]).suffix == suffix for e in entries)
     assert all((folder / "there" / "imgs" / e["file_path"]).is_file() for e in entries)
-    code, _, err = command("data", "make", "synthetic", "there", "--as", "cuhk_pedes", *drawn)
+    code, _, err = command("data", "make", "cuhk_pedes", "there", *drawn)
     assert (code, err) == (2, ["reid-lab: there: is not empty; name a new folder"])
 
 
@@ -292,7 +291,7 @@ def test_data_preview_writes_an_image(folder, command, drawn):
     ("arguments", "line"),
     [
         (["synthetc"], "unknown data set 'synthetc'; allowed: pictures, synthetic; did you mean 'synthetic'?"),
-        (["pictures"], "'pictures' is read from files; only synthetic can be made or previewed"),
+        (["pictures"], "'pictures' is read from files; only synthetic can be drawn"),
         (["synthetic", "--set", "hard=2"], "--set hard=2:6: hard: expected a number from 0 to 1 or null, got 2"),
         (["synthetic", "--pid", "9"], "no person 9; the data set has pids 0 to 3"),
         (
@@ -313,30 +312,22 @@ def test_data_refuses_in_one_line(folder, command, drawn, arguments, line):
 
 
 def test_counts_of_a_data_set():
-    n = 4
-    column = np.zeros(n, dtype=np.int64)
-    items = Items(
-        split=np.array(["train", "train", "train", "test"]),
-        role=np.array(["rgb", "rgb", "caption", "rgb"]),
-        pid=np.array([0, 1, 1, 2]),
-        camid=np.array([0, 3, -1, -1]),
-        scene=column,
-        clothes=column,
-        image_id=column,
-        path=np.full(n, None, dtype=object),
-        caption=np.full(n, None, dtype=object),
-    )
+    rows = [
+        Row("train", "rgb", 0, 0, path="a", camid=0),
+        Row("train", "rgb", 1, 1, path="b", camid=3),
+        Row("train", "caption", 1, 1, caption="c"),
+        Row("test", "rgb", 2, 2, path="d", side="query"),
+    ]
 
     class Fixed:
-        pass
+        items = tabulate(rows)
 
-    dataset = Fixed()
-    dataset.items = items
-    assert catalogue.counts(dataset) == [
-        ("train", "rgb", "2", "2", "2"),
-        ("train", "caption", "1", "1", "-"),
-        ("test", "rgb", "1", "1", "-"),
+    assert datasets.counts(Fixed()) == [
+        ("train", "-", "rgb", "2", "2", "2"),
+        ("train", "-", "caption", "1", "1", "-"),
+        ("test", "query", "rgb", "1", "1", "-"),
     ]
+    assert datasets.camera_counts(Fixed()) == [("train", "0", "rgb", "1", "1"), ("train", "3", "rgb", "1", "1")]
 
 
 def test_the_cache_folder_follows_the_environment(monkeypatch, tmp_path):

@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 
 from reid_lab import console, experiment
-from reid_lab.assembly import Parts
 from reid_lab.data.loader import TrainStream
 from reid_lab.engine import checkpoint
 from reid_lab.engine.checkpoint import BEST, LAST
@@ -337,13 +336,13 @@ def test_a_runs_folder_that_is_read_only(small_disk, lab):
 
 def test_evaluation_is_measured_on_test_once(lab, monkeypatch):
     """A failure after the look at test does not lead to another value: the records are compared."""
-    measure, calls = Parts.measure, []
+    measure, calls = measuring.measured, []
 
-    def counted(self, task):
-        calls.append(task)
-        return measure(self, task)
+    def counted(parts, tasks):
+        calls.append(tasks)
+        return measure(parts, tasks)
 
-    monkeypatch.setattr(Parts, "measure", counted)
+    monkeypatch.setattr(measuring, "measured", counted)
     with monkeypatch.context() as patch:
         patch.setattr(experiment, "keep", lambda *_: (_ for _ in ()).throw(RunError("no room")))
         assert lab.run("train.length.epochs=1").code == 2

@@ -49,6 +49,10 @@ class DatasetEntry:
             return apply_val(dataset, spec.val)
         return apply_val(dataset, (spec.val.identities, spec.val.seed))
 
+    def as_it_is(self, spec: DataSpec, cache: Path) -> Dataset:
+        """The data set with its authors' splits, whatever `spec.val` says. Raises as `open`."""
+        return self._opened(spec, cache)
+
     def reader(self, spec: DataSpec) -> Reader | None:
         """What reads the folder of this data set; None for a data set that is no folder."""
         return None if self.opener else getattr(import_module(self.module), "reader")(spec)  # noqa: B009

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from reid_lab.data.cuhk_pedes import CuhkPedesSpec
+from reid_lab.data.readers.cuhk_pedes import CuhkPedesSpec
 from reid_lab.data.items import delivered_size, facts, pairs, resolve_modality, singles
 from reid_lab.data.synthetic import SyntheticSpec
 from reid_lab.errors import DataError

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from reid_lab.contracts import IMAGE_ROLES, InputSpec
-from reid_lab.data.items import Dataset, Items
+from reid_lab.data.items import Dataset, Row, tabulate
 
 
 class Toy(Dataset):
@@ -17,19 +17,21 @@ class Toy(Dataset):
 
     def __init__(self, rows, size=(6, 4)):
         split, role, pid, moment = zip(*rows, strict=True)
-        n, unknown = len(rows), np.full(len(rows), -1, dtype=np.int64)
-        image = np.isin(role, IMAGE_ROLES)
         self.size = size
-        self.items = Items(
-            split=np.array(split),
-            role=np.array(role),
-            pid=np.array(pid, dtype=np.int64),
-            camid=np.arange(n, dtype=np.int64) % 3,
-            scene=unknown,
-            clothes=unknown,
-            image_id=np.array(moment, dtype=np.int64),
-            path=np.array([f"{i}.png" if image[i] else None for i in range(n)], dtype=object),
-            caption=np.array([None if image[i] else f"caption {i}" for i in range(n)], dtype=object),
+        image = np.isin(role, IMAGE_ROLES)
+        self.items = tabulate(
+            [
+                Row(
+                    split[i],
+                    role[i],
+                    pid[i],
+                    moment[i],
+                    path=f"{i}.png" if image[i] else None,
+                    caption=None if image[i] else f"caption {i}",
+                    camid=i % 3,
+                )
+                for i in range(len(rows))
+            ]
         )
 
     def images(self, index, size):

@@ -1,0 +1,106 @@
+"""What `reid-lab data` does: open, count, check, write and split the captions of data sets."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from reid_lab.catalogue import cache_folder, load_data
+from reid_lab.contracts import IMAGE_ROLES
+from reid_lab.data import DATASETS
+from reid_lab.data.check import Report, check
+from reid_lab.data.items import SPLITS, Dataset
+from reid_lab.data.reading import Reader
+from reid_lab.data.synthetic import Synthetic, SyntheticSpec, open_synthetic
+from reid_lab.errors import SpecError
+
+
+def open_data(name: str, sets: Sequence[str] = (), folder: Path | None = None) -> Dataset:
+    """A data set opened by its name and overrides. Raises `SpecError` and the data set's own `DataError`.
+
+    folder: `data.root`. A data set without a val split of its authors' is opened as it is.
+    """
+    spec = load_data(name, [*sets, *_rooted(folder)])
+    written = any(text.replace(" ", "").startswith("val=") for text in sets)
+    return DATASETS[name].open(spec, cache_folder()) if written else DATASETS[name].as_it_is(spec, cache_folder())
+
+
+def _rooted(folder: Path | None) -> list[str]:
+    return [] if folder is None else [f"root={json.dumps(str(folder))}"]
+
+
+def _reader(name: str, folder: Path, sets: Sequence[str]) -> Reader:
+    spec = load_data(name, [*sets, *_rooted(folder)])
+    reader = DATASETS[name].reader(spec)
+    if reader is None:
+        raise SpecError(f"'{name}' is no data set in a folder")
+    return reader
+
+
+def check_folder(name: str, folder: Path, sets: Sequence[str] = (), *, contents: bool = False) -> Report:
+    """What is in a data set's folder and everything that is wrong with it; `contents`: hash the files' contents."""
+    return check(_reader(name, folder, sets), folder, contents=contents)
+
+
+def write_layout(name: str, folder: Path, pixels: Literal["jpeg", "png"] = "jpeg", sets: Sequence[str] = ()) -> None:
+    """Writes the embedded world in the layout of a data set; `sets` say how it is drawn. Raises `UserError`s."""
+    from reid_lab.data.writers import writer
+    from reid_lab.data.writers.base import write
+
+    how = writer(name)
+    knobs = {"roles": list(how.roles), **how.knobs}
+    write(how, open_world("synthetic", [*(f"{k}={json.dumps(v)}" for k, v in knobs.items()), *sets]), folder, pixels)
+
+
+def write_parts(
+    name: str, folder: Path, target: Path, sets: Sequence[str] = (), *, replace: bool = False
+) -> list[tuple[str, ...]]:
+    """Writes a side file with the identity and clothes parts of a data set's captions; returns its coverage as rows."""
+    from reid_lab.data.captions import split_folder
+
+    return split_folder(_reader(name, folder, sets), folder, target, replace=replace)
+
+
+def open_world(name: str, sets: Sequence[str] = ()) -> Synthetic:
+    """The embedded benchmark, the one data set that can be drawn. Raises `SpecError` for any other name."""
+    spec = load_data(name, sets)
+    if not isinstance(spec, SyntheticSpec):
+        raise SpecError(f"'{name}' is read from files; only synthetic can be drawn")
+    return open_synthetic(spec, cache_folder())
+
+
+COUNT_COLUMNS = ("split", "side", "role", "items", "identities", "cameras")
+CAMERA_COLUMNS = ("split", "camera", "role", "items", "identities")
+
+
+def counts(dataset: Dataset) -> list[tuple[str, ...]]:
+    """Per split, side and role, in the order of `COUNT_COLUMNS`; `-` where sides or cameras are unknown."""
+    items = dataset.items
+    rows: list[tuple[str, ...]] = []
+    for split, side, role in dict.fromkeys(
+        zip(items.split.tolist(), items.side.tolist(), items.role.tolist(), strict=True)
+    ):
+        here = (items.split == split) & (items.side == side) & (items.role == role)
+        cameras = set(items.camid[here].tolist()) - {-1}
+        identities = len(set(items.pid[here].tolist()))
+        rows.append((split, side or "-", role, str(int(here.sum())), str(identities), str(len(cameras) or "-")))
+    return rows
+
+
+def camera_counts(dataset: Dataset) -> list[tuple[str, ...]]:
+    """Per split, camera and image role, in the order of `CAMERA_COLUMNS`; empty where cameras are unknown."""
+    items = dataset.items
+    known = (items.camid >= 0) & np.isin(items.role, IMAGE_ROLES)
+    keys = sorted(
+        set(zip(items.split[known].tolist(), items.camid[known].tolist(), items.role[known].tolist(), strict=True)),
+        key=lambda key: (SPLITS.index(key[0]), key[1], IMAGE_ROLES.index(key[2])),
+    )
+    rows: list[tuple[str, ...]] = []
+    for split, camera, role in keys:
+        here = known & (items.split == split) & (items.camid == camera) & (items.role == role)
+        rows.append((split, str(camera), role, str(int(here.sum())), str(len(set(items.pid[here].tolist())))))
+    return rows

@@ -1,0 +1,168 @@
+"""From embeddings to what a protocol's tasks find: metrics, per-query results, the options that were asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from reid_lab.assembly import Parts
+from reid_lab.contracts import ROLES
+from reid_lab.data.items import Groups, resolve_modality
+from reid_lab.data.protocols import PROTOCOLS, RULES, Dropped, Options, Protocol, Retrieval, Shots, mean_of
+from reid_lab.errors import DataError, SpecError, unknown
+from reid_lab.metrics.retrieval import TIES, Precision, RetrievalResult, retrieval
+from reid_lab.spec.run import EvalSpec
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a task found: one result for each draw of its gallery."""
+
+    task: Retrieval
+    draws: tuple[RetrievalResult, ...]
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The means over the draws, in percent."""
+        return mean_of(draw.metrics for draw in self.draws)
+
+
+def options(spec: EvalSpec, aliases: Mapping[str, str]) -> Options:
+    """What an experiment asks of its protocol. Raises `SpecError` for names that are not known."""
+    if spec.removed is not None and spec.removed not in RULES:
+        raise SpecError(f"eval.removed: {unknown('rule', spec.removed, RULES)}")
+
+    def role(name: str) -> str:
+        try:
+            return resolve_modality(name, aliases)
+        except DataError as error:
+            raise SpecError(str(error)) from error
+
+    shots, dropped = spec.gallery, spec.dropped
+    return Options(
+        queries=None if spec.queries is None else tuple(map(role, spec.queries)),
+        gallery=None if spec.gallery_role is None else role(spec.gallery_role),
+        removed=spec.removed,
+        no_match=spec.no_match,
+        shots=None if shots is None else Shots(shots.shots, shots.trials, shots.seed),
+        dropped=None
+        if dropped is None
+        else Dropped(tuple(map(role, dropped.roles)), dropped.share, dropped.side, dropped.seed),
+    )
+
+
+def protocol(parts: Parts) -> Protocol | None:
+    """The protocol of a run; None where nothing is evaluated."""
+    name = parts.spec.eval.protocol
+    return None if name is None else PROTOCOLS[name]
+
+
+def tasks(parts: Parts, split: str) -> tuple[Retrieval, ...]:
+    """What is retrieved in a split; empty without a protocol, or when the split is empty.
+
+    Raises:
+        SpecError: the architecture does not read a role that a task asks for.
+        DataError: the split cannot serve the protocol.
+    """
+    found, dataset = protocol(parts), parts.source.dataset
+    if found is None or not bool(np.any(dataset.items.split == split)):
+        return ()
+    asked = found.tasks(dataset, split, options(parts.spec.eval, parts.spec.data.aliases))
+    roles = {role for task in asked for side in (task.queries, task.gallery) for role in side.members}
+    unread = [role for role in ROLES if role in roles and role not in parts.model.inputs]
+    if unread:
+        raise SpecError(
+            f"eval.protocol: {parts.spec.eval.protocol} needs {', '.join(unread)}, which {parts.spec.model.name} "
+            f"does not read (it reads {', '.join(parts.model.inputs)})"
+        )
+    return asked
+
+
+def score(task: Retrieval, queries: Tensor, gallery: Tensor, ap: Precision) -> Found:
+    """The results of a task; queries (Q, D), gallery (G, D) in the order of its groups."""
+    draws = task.draws or (np.arange(len(task.gallery)),)
+    return Found(task, tuple(_drawn(task, queries, gallery, draw, ap) for draw in draws))
+
+
+def _drawn(task: Retrieval, queries: Tensor, gallery: Tensor, draw: np.ndarray, ap: Precision) -> RetrievalResult:
+    whole = len(draw) == len(task.gallery)
+    groups = task.gallery if whole else task.gallery.take(draw)
+    return retrieval(
+        queries,
+        gallery if whole else gallery[draw],
+        task.queries.pids,
+        groups.pids,
+        removed=None if task.rule.of is None else task.rule.of(task.queries, groups),
+        no_match=task.no_match,
+        ap=ap,
+    )
+
+
+def measured(parts: Parts, asked: Sequence[Retrieval]) -> Iterator[tuple[Found, Tensor, Tensor]]:
+    """Each task's results, with the embeddings of its queries and gallery; shared groups are embedded once."""
+    uses = [_key(side) for task in asked for side in (task.queries, task.gallery)]
+    held: dict[bytes, Tensor] = {}
+
+    def embedded(groups: Groups) -> Tensor:
+        key = _key(groups)
+        if key not in held:
+            held[key] = parts.embed(groups)
+        embeddings = held[key]
+        uses.remove(key)
+        if key not in uses:
+            del held[key]
+        return embeddings
+
+    for task in asked:
+        queries, gallery = embedded(task.queries), embedded(task.gallery)
+        yield score(task, queries, gallery, parts.spec.eval.ap), queries, gallery
+
+
+def _key(groups: Groups) -> bytes:
+    return b"".join(role.encode() + column.tobytes() for role, column in sorted(groups.members.items()))
+
+
+def summary(parts: Parts, found: Sequence[Found]) -> dict[str, float]:
+    """All metrics of all tasks under flat names, as the protocol sums them up."""
+    judge = protocol(parts)
+    assert judge is not None
+    return judge.summary({one.task.name: one.metrics for one in found})
+
+
+def metrics(parts: Parts, asked: Sequence[Retrieval]) -> dict[str, float]:
+    """The metrics of tasks, nothing else kept."""
+    return summary(parts, [found for found, _, _ in measured(parts, asked)])
+
+
+def facts(found: Sequence[Found]) -> list[dict[str, Any]]:
+    """Each task in plain data: what queried what, what was removed, how many queries were valid."""
+    return [
+        {
+            "task": one.task.name,
+            "queries": len(one.task.queries),
+            "valid_queries": one.draws[0].queries,
+            "gallery": len(one.task.gallery),
+            "removed_from_gallery": one.task.removed,
+            "query_without_match": one.task.no_match,
+            "draws_of_the_gallery": len(one.draws),
+            "metrics": one.metrics,
+        }
+        for one in found
+    ]
+
+
+def sentences(found: Sequence[Found]) -> Iterator[str]:
+    """A line for each task: how much was asked, what was removed, what happened without a match, and ties."""
+    for one in found:
+        task, first = one.task, one.draws[0]
+        drawn = f", drawn {len(one.draws)} times" if task.draws else ""
+        name = f"{task.name}: " if len(found) > 1 else ""
+        yield (
+            f"{name}{len(task.queries)} queries ({first.queries} valid; without a match: {task.no_match}), "
+            f"{len(task.gallery)} in the gallery{drawn}; removed: {task.removed}"
+        )
+    yield f"ties: {TIES}"
