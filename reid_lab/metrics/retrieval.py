@@ -230,9 +230,10 @@ def _ranks_of_row(scores: np.ndarray, wanted: np.ndarray, above: np.ndarray) -> 
     """The ranks of `wanted` (m,) among scores (G,); `above` (G,) bool is written into."""
     if len(wanted) <= _COUNTED:
         ranks = np.empty(len(wanted), dtype=np.int64)
-        for number, item in enumerate(wanted):
-            np.greater_equal(scores[:item], scores[item], out=above[:item])
-            np.greater(scores[item:], scores[item], out=above[item:])
+        for number, item in enumerate(wanted.tolist()):
+            value = scores[item]
+            np.greater_equal(scores[:item], value, above[:item])
+            np.greater(scores[item:], value, above[item:])
             ranks[number] = np.count_nonzero(above) + 1
         return ranks
     ordered, values = np.sort(scores), scores[wanted]

@@ -107,7 +107,7 @@ class Matrix(Scores):
 
 def _checked(queries: Tensor, gallery: Tensor) -> None:
     """Every fault of the embeddings at once."""
-    if queries.dim() != 2 or gallery.dim() != 2 or queries.shape[1] != gallery.shape[1]:
+    if queries.dim() != 2 or gallery.dim() != 2 or not queries.shape[1] == gallery.shape[1] > 0:
         shapes = f"{tuple(queries.shape)} and {tuple(gallery.shape)}"
         raise DataError(f"embeddings must be (queries, D) and (gallery, D) with one D; got {shapes}")
     if not len(queries) or not len(gallery):
@@ -116,17 +116,19 @@ def _checked(queries: Tensor, gallery: Tensor) -> None:
     for name, embeddings in (("query", queries), ("gallery", gallery)):
         bad, first = 0, 0
         for start in range(0, len(embeddings), _BLOCK):
-            lengths = torch.linalg.vector_norm(embeddings[start : start + _BLOCK].detach().double(), dim=1)
-            broken = ~lengths.isfinite()
+            block = embeddings[start : start + _BLOCK].detach()
+            block = block if block.is_floating_point() else block.float()
+            largest = torch.linalg.vector_norm(block, torch.inf, dim=1)
+            broken = ~largest.isfinite()
             if bool(broken.any()):
                 first = first if bad else start + int(broken.int().argmax())
                 bad += int(broken.sum())
             else:
-                longest = max(longest, float(lengths.max()))
+                longest = max(longest, float(largest.max()) * embeddings.shape[1] ** 0.5)
         if bad:
             faults.append(f"{bad} {name} embeddings are NaN or infinite, the first is number {first}")
     if 4 * longest**2 > torch.finfo(torch.float32).max:
-        faults.append(f"an embedding has length {longest:.3g}, whose square overflows float32; scale them down")
+        faults.append(f"embeddings may be {longest:.3g} long, whose square overflows float32; scale them down")
     if faults:
         raise DataError(*faults)
 

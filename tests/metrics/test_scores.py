@@ -56,6 +56,10 @@ def test_embeddings_of_any_precision_that_still_learn(dtype):
     assert torch.equal(found, whole(InnerProduct(q.detach().float(), g.detach().float())))
 
 
+def test_embeddings_of_integers_are_compared_as_numbers():
+    assert whole(InnerProduct(torch.tensor([[2, 1]]), torch.tensor([[3, -4]]))).tolist() == [[2.0]]
+
+
 def test_a_matrix_keeps_its_numbers():
     assert whole(Matrix(torch.tensor([[1, 2]], dtype=torch.float64))).dtype == torch.float64
     assert whole(Matrix(torch.tensor([[1, 2]], dtype=torch.bfloat16))).dtype == torch.float32
@@ -72,7 +76,7 @@ def test_faults_of_both_sides_are_told_at_once():
     ]
 
 
-@pytest.mark.parametrize("shapes", [((4, 5), (6, 4)), ((4,), (6, 4)), ((4, 5), (2, 6, 5))])
+@pytest.mark.parametrize("shapes", [((4, 5), (6, 4)), ((4,), (6, 4)), ((4, 5), (2, 6, 5)), ((4, 0), (6, 0))])
 def test_embeddings_must_fit_each_other(shapes):
     with pytest.raises(DataError, match=r"embeddings must be \(queries, D\) and \(gallery, D\) with one D"):
         InnerProduct(*embeddings(*shapes))
