@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -14,6 +15,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from reid_lab.contracts import IMAGE_ROLES
+from reid_lab.data.cache import CacheLimit, cache_limit
 from reid_lab.data.files import ImageFiles, common_size
 from reid_lab.data.items import ABSENT, Aliases, Dataset, kept
 from reid_lab.data.reading import Faults, Reader, Reading
@@ -28,7 +30,8 @@ class FolderSpec(DataSpec):
     aliases: Aliases = {}
     resize: Literal["bilinear", "bicubic"] = "bilinear"
     missing: Literal["error", "skip"] = "error"  # images that the annotations name and the folder lacks
-    cache_gb: Annotated[Annotated[float, Field(ge=0)], LOCAL] = 2.0  # memory for decoded images
+    cache: Annotated[Annotated[float, Field(ge=0)] | Literal["auto", "all", "none"], LOCAL] = "auto"  # GiB, decoded
+    decoder: Annotated[Literal["pillow", "simplejpeg"], LOCAL] = "pillow"  # the same pixels, in different time
 
     @model_validator(mode="after")
     def _rooted(self) -> FolderSpec:
@@ -43,7 +46,8 @@ class Pixels:
 
     size: tuple[int, int] | None = None
     resize: Literal["bilinear", "bicubic"] = "bilinear"
-    cache_bytes: int = 2 << 30
+    cache: CacheLimit = "auto"
+    decoder: Literal["pillow", "simplejpeg"] = "pillow"
 
 
 @final
@@ -57,7 +61,7 @@ class Folder(Dataset):
     """
 
     def __init__(self, reader: Reader, root: Path, pixels: Pixels, missing: Literal["error", "skip"] = "error") -> None:
-        if not root.is_dir():
+        if not os.path.isdir(root):
             raise DataError(Fault("no such folder (data.root)", str(root)))
         faults = Faults()
         reading = reader.read(root, faults)
@@ -69,9 +73,17 @@ class Folder(Dataset):
         self.name, self.root, self.reading = reader.name, root, reading
         self.items, self.listed = reading.items, reading.listed
         self.digest = digest(reading, found.sizes)
-        paths = list(dict.fromkeys(path for path in self.items.path.tolist() if path is not None))
-        self.size = pixels.size or common_size(root, paths)
-        self._files = ImageFiles(root, pixels.resize, pixels.cache_bytes)
+        self.size = pixels.size or self._stored_size()
+        self._files = ImageFiles(root, pixels.resize, pixels.cache, pixels.decoder)
+
+    def _stored_size(self) -> tuple[int, int]:
+        """Height and width of all images: of their windows, or of their files."""
+        image, windows = np.isin(self.items.role, IMAGE_ROLES), self.reading.windows
+        sizes = {windows[role][:1:-1] for role in np.unique(self.items.role[image]).tolist() if role in windows}
+        if len(sizes) == 1 and np.isin(self.items.role[image], list(windows)).all():
+            (height, width) = sizes.pop()
+            return height, width
+        return common_size(self.root, list(dict.fromkeys(self.items.path[image].tolist())))
 
     def images(self, index: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
         """The pixels of image items.
@@ -90,12 +102,13 @@ class Folder(Dataset):
         if len(roles) != 1 or roles[0] not in IMAGE_ROLES:
             raise DataError(f"images(): the items must be images of one role, not {', '.join(roles) or 'none'}")
         mode: Literal["RGB", "L"] = "RGB" if roles[0] in self.reading.colour else "L"
-        return self._files.read(self.items.path[index].tolist(), mode, size or self.size)
+        window = self.reading.windows.get(roles[0])
+        return self._files.read(self.items.path[index].tolist(), mode, size or self.size, [window] * len(index))
 
 
 def open_folder(reader: Reader, spec: FolderSpec) -> Folder:
     """Opens the folder `spec.root` with a reader; nothing is written. Raises `DataError`."""
-    pixels = Pixels(spec.image_size, spec.resize, int(spec.cache_gb * 2**30))
+    pixels = Pixels(spec.image_size, spec.resize, cache_limit(spec.cache), spec.decoder)
     return Folder(reader, Path(spec.root or "."), pixels, spec.missing)
 
 
@@ -110,14 +123,14 @@ class Inspection:
 def inspect(reading: Reading, root: Path, faults: Faults, *, tolerated: bool = False) -> Inspection:
     """Looks for every image of the items, and for contradictions between items; no image is opened.
 
-    Adds to `faults`: images that are missing (unless `tolerated`; one fault for all of a folder that is not
-    there), empty, or outside `root` (absolute paths, `..`, links that lead out, loops of links); images that
-    are listed twice in one role, identities in two splits, captions of no image.
+    Adds to `faults`: images that are missing (unless `tolerated`; one fault for all of the topmost folder that is
+    not there), empty, unreadable (loops of links, say) or outside `root` (absolute paths, `..`, links that lead
+    out); images that are listed twice in one role and side, identities in two splits, captions of no image.
     """
     base, inside = os.path.realpath(root), dict[Path, bool]()
     sizes: dict[str, int] = {}
     missing: list[str] = []
-    lost: Counter[str] = Counter()  # folders that are not there
+    lost: Counter[Path] = Counter()  # folders that are not there
     for path in dict.fromkeys(path for path in reading.items.path.tolist() if path is not None):
         parts = PurePosixPath(path)
         file = root / parts
@@ -125,26 +138,35 @@ def inspect(reading: Reading, root: Path, faults: Faults, *, tolerated: bool = F
             if parts.is_absolute() or ".." in parts.parts or not _within(file, base, inside):
                 faults.add("outside the folder", f"the image lies outside {root}", path)
                 continue
-            sizes[path] = os.stat(file).st_size
-            if not os.path.isfile(file):
+            found = os.stat(file)
+            sizes[path] = found.st_size
+            if not stat.S_ISREG(found.st_mode):
                 faults.add("no file", "the image is no file", file)
-            elif not sizes[path]:
+            elif not found.st_size:
                 faults.add("empty file", "the image is an empty file", file)
         except (FileNotFoundError, NotADirectoryError):
             missing.append(path)
-            if file.parent.is_dir():
+            if os.path.isdir(file.parent):
                 if not tolerated:
                     faults.add("missing image", "the image is missing", file)
             else:
-                lost[str(parts.parent)] += 1
-        except (OSError, RuntimeError, ValueError) as error:  # a loop of links, a folder that may not be entered
+                lost[_topmost(file.parent, root)] += 1
+        except (OSError, ValueError) as error:  # a loop of links, a folder that may not be entered, a NUL
             what = getattr(error, "strerror", None) or str(error)
             faults.add("unreadable", f"the image cannot be read ({what})", file)
     if not tolerated:
         for folder, count in lost.items():
-            faults.add("missing folder", f"the folder is missing; {count} images should lie in it", root / folder)
+            images = "1 image" if count == 1 else f"{count} images"
+            faults.add("missing folder", f"the folder is missing, and {images} with it", folder)
     _contradictions(reading, faults)
     return Inspection(sizes, tuple(missing))
+
+
+def _topmost(folder: Path, root: Path) -> Path:
+    """The first folder on the way from `root` that is not there."""
+    while folder.parent != root and not os.path.isdir(folder.parent):
+        folder = folder.parent
+    return folder
 
 
 def _contradictions(reading: Reading, faults: Faults) -> None:
@@ -157,13 +179,13 @@ def _contradictions(reading: Reading, faults: Faults) -> None:
             splits.setdefault(pid, []).append(split)
     for pid, found in splits.items():
         if len(found) > 1:
-            faults.add(
-                "identity in two splits", f"identity {pid + reading.first_id} stands in two splits: {', '.join(found)}"
-            )
-    seen: dict[tuple[str, str, str], int] = {}
-    for row in np.flatnonzero(image & (items.path != None)).tolist():  # noqa: E711 - element by element
-        key = (str(items.role[row]), str(items.side[row]), items.path[row])
-        seen[key] = seen.get(key, 0) + 1
+            example = items.path[image & (items.pid == pid) & (items.split == found[-1])][:1].tolist()
+            what = f"identity {pid + reading.first_id} stands in two splits: {', '.join(found)}"
+            faults.add("identity in two splits", what, *example)
+    seen = Counter(
+        (str(items.role[row]), str(items.side[row]), str(PurePosixPath(items.path[row])))
+        for row in np.flatnonzero(image).tolist()
+    )
     for (role, _, path), count in seen.items():
         if count > 1:
             faults.add("duplicate image", f"the {role} image is listed {count} times", path)
@@ -196,7 +218,8 @@ def without(reading: Reading, missing: tuple[str, ...]) -> Reading:
     image = np.isin(items.role, IMAGE_ROLES)
     gone = image & np.isin(items.path.astype(str), missing)
     left = items.image_id[image & ~gone]
-    gone |= ~image & np.isin(items.image_id, items.image_id[gone]) & ~np.isin(items.image_id, left)
+    told = ~image & (items.image_id != ABSENT)
+    gone |= told & np.isin(items.image_id, items.image_id[gone]) & ~np.isin(items.image_id, left)
     return replace(
         reading, items=items.take(np.flatnonzero(~gone)), listed=kept(reading.listed, np.flatnonzero(~gone), len(items))
     )
@@ -205,4 +228,4 @@ def without(reading: Reading, missing: tuple[str, ...]) -> Reading:
 def digest(reading: Reading, sizes: Mapping[str, int]) -> str:
     """sha256 of the annotations' bytes and of every (path, size) in sorted order."""
     lines = "".join(f"{path}\t{size}\n" for path, size in sorted(sizes.items()))
-    return hashlib.sha256(reading.annotations + lines.encode()).hexdigest()
+    return hashlib.sha256(reading.annotations + lines.encode(errors="surrogatepass")).hexdigest()

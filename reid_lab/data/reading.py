@@ -73,6 +73,7 @@ class Reading:
     windows: role -> (left, top, width, height) of its part of a file, where one file holds several roles.
     colour: the roles that are read with three channels; the others have one.
     first_id: what the authors count identities from, where pids are their ids less this; for messages.
+    notes: what a reader did that its user should know, one line each; no faults.
     """
 
     items: Items
@@ -81,6 +82,7 @@ class Reading:
     windows: Mapping[str, tuple[int, int, int, int]] = field(default_factory=dict)
     colour: Collection[str] = ("rgb", "cpencil")
     first_id: int = 0
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

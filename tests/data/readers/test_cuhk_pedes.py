@@ -9,7 +9,9 @@ from PIL import Image
 from reid_lab.catalogue import load_data
 from reid_lab.data import DATASETS
 from reid_lab.data.items import delivered_size
-from reid_lab.data.synthetic import SyntheticSpec, open_synthetic, write_cuhk_pedes
+from reid_lab.data.synthetic import SyntheticSpec, open_synthetic
+from reid_lab.data.writers import writer
+from reid_lab.data.writers.base import write
 from reid_lab.errors import DataError, SpecError
 
 ENTRY = DATASETS["cuhk_pedes"]
@@ -27,7 +29,7 @@ NEAREST = (
     "unknown modality 'vsi'; allowed: caption, cloth_caption, cp, cpencil, id_caption, ir, ni, nir, rgb, sk, sketch, "
     "text, th, thermal, ti, tir, vis; did you mean 'vis'?"
 )
-COLUMNS = ("split", "role", "pid", "image_id", "caption")
+COLUMNS = ("split", "role", "side", "pid", "image_id", "number", "caption")
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +39,7 @@ def embedded(tmp_path_factory):
 
 @pytest.fixture
 def folder(embedded, tmp_path):
-    write_cuhk_pedes(embedded, tmp_path / "cuhk", "png")
+    write(writer("cuhk_pedes"), embedded, tmp_path / "cuhk", "png")
     return tmp_path / "cuhk"
 
 
@@ -50,6 +52,11 @@ def edit(folder, change):
     path = folder / "reid_raw.json"
     records = json.loads(path.read_text())
     path.write_text(json.dumps(change(records) or records))
+
+
+def cited(folder):
+    """The paths of the images that the records show, in their order."""
+    return [f"imgs/{record['file_path']}" for record in json.loads((folder / "reid_raw.json").read_text())]
 
 
 def rgb(dataset):
@@ -72,7 +79,7 @@ def test_a_written_folder_gives_the_same_items_and_the_same_pixels(embedded, fol
 
 
 def test_jpeg_pixels_are_close(embedded, tmp_path):
-    write_cuhk_pedes(embedded, tmp_path / "jpeg")
+    write(writer("cuhk_pedes"), embedded, tmp_path / "jpeg")
     dataset = opened(tmp_path / "jpeg")
     error = dataset.images(rgb(dataset), None).astype(int) - embedded.images(rgb(embedded), None)
     assert 0 < np.abs(error).mean() < 3
@@ -99,7 +106,7 @@ def test_a_record_may_name_its_modality_by_any_alias(folder):
     edit(folder, change)
     dataset = opened(folder, aliases={"lidar": "tir"})
     assert dataset.items.role[:6:2].tolist() == ["nir", "tir", "rgb"]
-    with Image.open(folder / "imgs" / dataset.items.path[0]) as file:
+    with Image.open(folder / dataset.items.path[0]) as file:
         assert np.array_equal(dataset.images(np.array([0]), None)[0, 0], np.asarray(file.convert("L")))
     (told,) = faults(folder)
     assert "record 1: unknown modality 'lidar'" in told
@@ -108,13 +115,13 @@ def test_a_record_may_name_its_modality_by_any_alias(folder):
 def test_scenes_are_the_folders_of_the_images(folder):
     items = opened(folder).items
     of = dict(zip(items.path[::2], items.scene[::2].tolist(), strict=True))
-    folders = sorted({path.split("/")[0] for path in of})
-    assert all(folders[scene] == path.split("/")[0] for path, scene in of.items())
+    folders = sorted({path.split("/")[1] for path in of})
+    assert all(folders[scene] == path.split("/")[1] for path, scene in of.items())
     assert items.scene[::2].tolist() == items.scene[1::2].tolist()
 
 
 def test_images_of_any_mode_are_read_as_rgb_and_resized(folder):
-    path = folder / "imgs" / opened(folder).items.path[0]
+    path = folder / opened(folder).items.path[0]
     Image.new("P", (50, 90), 0).save(path)
     dataset = opened(folder, image_size=(64, 32))
     assert dataset.images(rgb(dataset)[:2], None).shape == (2, 3, 64, 32)
@@ -123,7 +130,7 @@ def test_images_of_any_mode_are_read_as_rgb_and_resized(folder):
 @pytest.mark.parametrize(("resize", "filter_"), [("bilinear", "BILINEAR"), ("bicubic", "BICUBIC")])
 def test_resizing_is_pillows(folder, resize, filter_):
     dataset = opened(folder, image_size=(40, 20), resize=resize)
-    with Image.open(folder / "imgs" / dataset.items.path[0]) as file:
+    with Image.open(folder / dataset.items.path[0]) as file:
         expected = file.convert("RGB").resize((20, 40), Image.Resampling[filter_])
     assert np.array_equal(dataset.images(rgb(dataset)[:1], None)[0], np.asarray(expected).transpose(2, 0, 1))
 
@@ -133,7 +140,7 @@ def test_images_are_kept_in_memory_as_far_as_it_goes(folder, monkeypatch):
     real = Image.open
     monkeypatch.setattr(Image, "open", lambda path: reads.append(path) or real(path))
     one = 3 * 64 * 32
-    dataset = opened(folder, image_size=(64, 32), cache_gb=2.5 * one / 2**30)
+    dataset = opened(folder, image_size=(64, 32), cache=2.5 * one / 2**30)
     first = dataset.images(rgb(dataset), None)
     assert len(reads) == len(first)
     reads.clear()
@@ -150,7 +157,7 @@ def test_the_digest_tells_what_was_read(folder):
     before = opened(folder).digest
     assert opened(folder, resize="bicubic").digest == before
     assert opened(folder, val="none").digest != before
-    path = folder / "imgs" / opened(folder).items.path[0]
+    path = folder / opened(folder).items.path[0]
     path.write_bytes(path.read_bytes() + b"\0")
     changed = opened(folder).digest
     assert changed != before
@@ -200,14 +207,15 @@ def test_a_folder_without_its_annotation(tmp_path):
 
 def test_a_folder_without_images(folder):
     (folder / "imgs").rename(folder / "images")
-    assert faults(folder) == [f"{folder}: there is no folder imgs/ in it"]
+    assert faults(folder) == [f"{folder / 'imgs'}: the folder is missing, and 30 images with it"]
 
 
 @pytest.mark.parametrize("text", ["[{]", "", '[{"id": 1},]', "[" * 100000])
 def test_an_annotation_that_is_no_json(folder, text):
     (folder / "reid_raw.json").write_text(text)
     (told,) = faults(folder)
-    assert told.startswith(f"{folder / 'reid_raw.json'}: no JSON")
+    assert told.startswith(f"{folder / 'reid_raw.json'}:")
+    assert ": no JSON (" in told
 
 
 def test_an_annotation_that_is_no_text(folder):
@@ -232,7 +240,8 @@ def renamed(record, old, new):
         (lambda r: r.pop("id"), "no key 'id'"),
         (lambda r: r.update(id="7"), "id must be an integer, not a string"),
         (lambda r: r.update(id=True), "id must be an integer, not true"),
-        (lambda r: r.update(id=0), "id must lie between 1 and 2147483648, not 0"),
+        (lambda r: r.update(id=-1), "id must lie between 0 and 2147483648, not -1"),
+        (lambda r: r.update(id=2**31 + 1), "id must lie between 0 and 2147483648, not 2147483649"),
         (lambda r: r.update(split="dev"), "unknown split 'dev'; allowed: test, train, val"),
         (lambda r: r.update(modality="vsi"), NEAREST),
         (lambda r: r.update(modality="text"), "modality 'text' is no image"),
@@ -260,40 +269,47 @@ def test_all_wrong_records_are_told_at_once_and_the_rest_is_counted(folder):
     assert told[0].endswith("record 1: no key 'split'")
     assert told[1].endswith("record 1: id must be an integer, not null")
     assert told[2].endswith("record 30: an object is expected, not an integer")
-    assert told[-1] == "… and 8 more"
+    assert told[3].endswith("record 31: unknown split 'dev'; allowed: test, train, val")
+    assert told[4].endswith("record 32: id must be an integer, not null")
+    assert told[5:] == ["… and 7 more of this kind (record)"]
 
 
 def test_a_person_in_two_splits_is_refused(folder):
     edit(folder, lambda records: records[0].update(split="test"))
-    assert faults(folder) == [f"{folder / 'reid_raw.json'}: id 1 stands in two splits"]
+    path = cited(folder)[0]
+    assert faults(folder) == [f"{path}: identity 1 stands in two splits: train, test"]
 
 
 def test_missing_empty_and_strange_images_are_told_together(folder, tmp_path):
-    paths = [record["file_path"] for record in json.loads((folder / "reid_raw.json").read_text())]
+    paths = cited(folder)
     for path in paths[:7]:
-        (folder / "imgs" / path).unlink()
-    (folder / "imgs" / paths[7]).write_bytes(b"")
+        (folder / path).unlink()
+    (folder / paths[7]).write_bytes(b"")
     outside = tmp_path / "outside.png"
-    (folder / "imgs" / paths[8]).rename(outside)
-    (folder / "imgs" / paths[8]).symlink_to(outside)
+    (folder / paths[8]).rename(outside)
+    (folder / paths[8]).symlink_to(outside)
 
     def change(records):
         records[9]["file_path"] = "../../outside.png"
         records[10]["file_path"] = str(outside)
 
     edit(folder, change)
-    where = folder / "imgs"
     assert faults(folder) == [
-        f"{where}: 3 of 30 images lie outside {folder}: {paths[8]}, ../../outside.png, {outside}",
-        f"{where}: 7 of 30 images are missing: {', '.join(paths[:5])}, …",
-        f"{where}: 1 of 30 images are empty files: {paths[7]}",
+        *[f"{folder / path}: the image is missing" for path in paths[:5]],
+        "… and 2 more of this kind (missing image)",
+        f"{folder / paths[7]}: the image is an empty file",
+        f"{paths[8]}: the image lies outside {folder}",
+        f"imgs/../../outside.png: the image lies outside {folder}",
+        f"{outside}: the image lies outside {folder}",
     ]
 
 
 def test_a_linked_folder_that_leaves_the_root_is_refused(folder, tmp_path):
     (folder / "imgs").rename(tmp_path / "elsewhere")
     (folder / "imgs").symlink_to(tmp_path / "elsewhere")
-    assert "30 of 30 images lie outside" in faults(folder)[0]
+    told = faults(folder)
+    assert told[0] == f"{cited(folder)[0]}: the image lies outside {folder}"
+    assert told[5:] == ["… and 25 more of this kind (outside the folder)"]
 
 
 def test_links_that_stay_inside_are_followed(folder, tmp_path):
@@ -304,7 +320,7 @@ def test_links_that_stay_inside_are_followed(folder, tmp_path):
 
 
 def test_images_of_several_sizes_need_a_size(folder):
-    path = folder / "imgs" / opened(folder).items.path[2]
+    path = folder / opened(folder).items.path[2]
     Image.new("RGB", (20, 50)).save(path)
     (told,) = faults(folder)
     assert told.startswith(f"{path}: the image is 50x20, but ")
@@ -314,7 +330,7 @@ def test_images_of_several_sizes_need_a_size(folder):
 
 
 def test_files_that_are_no_images_are_named_when_the_headers_are_read(folder):
-    path = folder / "imgs" / opened(folder).items.path[0]
+    path = folder / opened(folder).items.path[0]
     path.write_text("hello")
     assert faults(folder) == [f"{path}: the image cannot be read (no image file)"]
 
@@ -322,8 +338,8 @@ def test_files_that_are_no_images_are_named_when_the_headers_are_read(folder):
 @pytest.mark.parametrize("image_format", ["png", "jpeg"])
 def test_broken_images_are_named_all_at_once(embedded, tmp_path, image_format):
     folder = tmp_path / "broken"
-    write_cuhk_pedes(embedded, folder, image_format)
-    paths = [folder / "imgs" / p for p in opened(folder).items.path[::2]]
+    write(writer("cuhk_pedes"), embedded, folder, image_format)
+    paths = [folder / p for p in opened(folder).items.path[::2]]
     paths[1].write_bytes(paths[1].read_bytes()[:-200])
     paths[3].write_text("no image at all")
     dataset = opened(folder, image_size=(64, 32))
