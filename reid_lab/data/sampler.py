@@ -127,17 +127,19 @@ class CameraBalancedSampler(Sampler):
         draw = rng(seed, "camera balanced sampler", number)
         shuffled = np.lexsort((draw.random(len(self._label)), self._camids, self._label))
         label, camera = self._label[shuffled], self._camids[shuffled]
-        ends = np.flatnonzero((label[1:] != label[:-1]) | (camera[1:] != camera[:-1])) + 1
-        piles: list[list[deque[int]]] = [[] for _ in self._chunks]
-        for start, pile in zip((0, *ends.tolist()), np.split(shuffled, ends), strict=True):
-            piles[label[start]].append(deque(pile.tolist()))
-        dealt = (self._chunk(own, draw) for own, chunks in zip(piles, self._chunks, strict=True) for _ in range(chunks))
-        return _in_batches(draw, np.array(list(dealt)), self._chunks, self.identities)
+        starts = np.flatnonzero(np.append(True, (label[1:] != label[:-1]) | (camera[1:] != camera[:-1]))).tolist()
+        groups, piles = shuffled.tolist(), [list[deque[int]]() for _ in self._chunks]
+        for start, end in zip(starts, [*starts[1:], None], strict=True):
+            piles[label[start]].append(deque(groups[start:end]))
+        owners = [own for own, chunks in zip(piles, self._chunks.tolist(), strict=True) for _ in range(chunks)]
+        orders = draw.random((len(owners), max(map(len, piles)))).argsort(axis=1).tolist()
+        chunks = [self._chunk(own, order) for own, order in zip(owners, orders, strict=True)]
+        return _in_batches(draw, np.array(chunks), self._chunks, self.identities)
 
-    def _chunk(self, piles: list[deque[int]], draw: np.random.Generator) -> list[int]:
-        """K groups of one identity, whose piles, one per camera, are turned on."""
-        order = [piles[place] for place in draw.permutation(len(piles))]
-        rounds = ((pile, pile[turn]) for turn in range(self.instances) for pile in order if turn < len(pile))
+    def _chunk(self, piles: list[deque[int]], order: list[int]) -> list[int]:
+        """K groups of one identity, whose piles, one per camera, are turned on; `order` numbers them and maybe more."""
+        ordered = [piles[place] for place in order if place < len(piles)]
+        rounds = ((pile, pile[turn]) for turn in range(self.instances) for pile in ordered if turn < len(pile))
         dealt = list(islice(rounds, self.instances))
         for pile, _ in dealt:
             pile.rotate(-1)

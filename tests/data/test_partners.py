@@ -19,13 +19,13 @@ def groups(nir=None):
 
 def test_a_partner_is_any_item_of_the_same_identity():
     draw = Partners({"nir": (NIR, OWNERS)})
-    drawn = np.array([draw.fill(groups(), keys(0, n, torch.arange(5))).members["nir"] for n in range(3_000)])
+    drawn = np.array([draw.fill(groups(), keys(0, n, torch.arange(5))).members["nir"] for n in range(800)])
     assert (drawn[:, 2] == 43).all()
     assert (drawn[:, 3] == 40).all()
     assert (drawn[:, 4] == ABSENT).all()  # identity 3 has none
     for column in drawn[:, :2].T:
-        assert [abs((column == item).mean() - 1 / 3) < 0.04 for item in (41, 42, 44)] == [True] * 3
-    assert abs(np.corrcoef(drawn[:, 0], drawn[:, 1])[0, 1]) < 0.06
+        assert [abs((column == item).mean() - 1 / 3) < 0.07 for item in (41, 42, 44)] == [True] * 3
+    assert abs(np.corrcoef(drawn[:, 0], drawn[:, 1])[0, 1]) < 0.12
 
 
 def test_what_is_there_stays():
