@@ -88,7 +88,7 @@ def init_file(spec: RunSpec, runs: Path) -> Path | None:
     name = spec.train.init_from
     if name is None:
         return None
-    return Path(name) if Path(name).is_file() else find_run(runs, name).checkpoints / "best.safetensors"
+    return Path(name) if Path(name).is_file() else find_run(runs, name).selected
 
 
 def _trunks(spec: RunSpec) -> dict[str, str]:

@@ -165,6 +165,7 @@ class RunResult:
     trainable: int
     peak_memory: int
     selected_on: str
+    fitted_on: str = "train"
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,8 @@ from reid_lab.engine.runtime import Runtime
 from reid_lab.engine.silent import Mute
 from reid_lab.engine.terms import check_stages
 from reid_lab.errors import DataError, Fault, Interrupted, RunError, UserError
-from reid_lab.results import draw, keep, report, result_of, selection_mark
+from reid_lab.refit import refit
+from reid_lab.results import draw, keep, mark, report, result_of
 from reid_lab.spec.identity import identity, run_id
 from reid_lab.spec.loader import Loaded
 from reid_lab.spec.run import RunSpec
@@ -85,8 +86,20 @@ def run(
             with _opened(folder, loaded, runtime, facts) as book:
                 if not runtime.main_only(lambda: folder.finished("fit")):
                     _fit(training, folder, book, init_file(spec, runs), console)
+                tested = training.parts
+                if spec.train.fit_on == "train+val":
+                    selected = runtime.main_only(folder.summary)["best_step"]
+                    tested = refit(
+                        training.parts,
+                        whole,
+                        steps_per_epoch=training.stream.steps_per_epoch,
+                        selected=selected,
+                        start=init_file(spec, runs),
+                        folder=folder,
+                        book=book,
+                    )
                 if not runtime.main_only(lambda: folder.finished("test")):
-                    _test(training.parts.over(whole), folder, book)
+                    _test(tested.over(whole), folder, book)
         elif runtime.is_main:
             console.print(f"{folder.run_id} is finished already (--fresh computes it again)")
             _catch_up(folder, spec, console)
@@ -188,6 +201,8 @@ def _begin(folder: RunFolder, loaded: Loaded, journal: Journal, runtime: Runtime
         tags |= {"mlflow.source.git.commit": code["commit"], "mlflow.source.git.branch": code.get("branch", "")}
     if spec.eval.select_on == "test":
         tags["reid_lab.select_on_test"] = "true"
+    if spec.train.fit_on != "train":
+        tags["reid_lab.fit_on"] = spec.train.fit_on
     experiment = spec.tracking.experiment or spec.name
     journal.start(
         run_id=folder.run_id,
@@ -261,7 +276,7 @@ def _test(parts: Parts, folder: RunFolder, book: Journal | None) -> None:
     """Stage two: the selected weights, once on test."""
     if book is None:
         return
-    load_weights(folder.checkpoints / "best.safetensors", parts.model)
+    load_weights(folder.selected, parts.model)
     asked = measuring.tasks(parts, "test")
     if not asked:
         folder.finish("test", {"test": None})
@@ -276,7 +291,9 @@ def _test(parts: Parts, folder: RunFolder, book: Journal | None) -> None:
     metrics = measuring.summary(parts, found)
     for name, value in metrics.items():
         book.record("test", f"test/{name}", step, value)
-    keep(folder, metrics, found, {"protocol": parts.spec.eval.protocol, "selected_on": parts.spec.eval.select_on})
+    spec = parts.spec
+    about = {"protocol": spec.eval.protocol, "selected_on": spec.eval.select_on, "fitted_on": spec.train.fit_on}
+    keep(folder, metrics, found, about)
     book.artifact("results/test.json", folder.results / "test.json", step)
     book.flush()
     folder.finish("test", {"test": metrics})
@@ -295,9 +312,10 @@ def evaluate_run(
     if identity(load_spec(folder.path / "spec.yaml").spec, kept) != known:
         raise RunError(Fault("does not belong to this run any more: it was edited", str(folder.path / "spec.yaml")))
     whole = open_source(loaded.spec.data)
+    facts |= folder.summary().get("refit_facts", {})
     old = Facts(**{**facts, "image_size": tuple(facts["image_size"]), "roles": tuple(facts["roles"])})
     parts = assemble(loaded.spec, whole, old, training=False)
-    load_weights(folder.checkpoints / "best.safetensors", parts.model)
+    load_weights(folder.selected, parts.model)
     asked = measuring.tasks(parts, "test")
     if not asked:
         raise UserError(f"{loaded.spec.data.name} has nothing to test with protocol {loaded.spec.eval.protocol}")
@@ -306,7 +324,7 @@ def evaluate_run(
     with RunLock(folder.path), Journal(folder.journal, strict=False) as journal:
         look = {"metrics": metrics, "data": whole.dataset.digest, "protocol": loaded.spec.eval.protocol}
         journal.record("note", "look_at_test", result.best_step, look)
-    title = f"{folder.run_id} on {loaded.spec.data.name}{selection_mark(result.selected_on)}"
+    title = f"{folder.run_id} on {loaded.spec.data.name}{mark(result)}"
     rows = {"test": {name: value for name, value in metrics.items() if "/" not in name}}
     rows |= {one.task.name: one.metrics for one in found} if len(found) > 1 else {}
     console.print(shown.metrics_table(rows, title))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from reid_lab.assembly import Parts
@@ -14,8 +15,13 @@ from reid_lab.contracts import ROLES
 from reid_lab.data.items import Groups, resolve_modality
 from reid_lab.data.protocols import PROTOCOLS, RULES, Dropped, Options, Protocol, Retrieval, Shots, mean_of
 from reid_lab.errors import DataError, SpecError, unknown
-from reid_lab.metrics.retrieval import TIES, Precision, RetrievalResult, retrieval
+from reid_lab.metrics.rerank import Reranked, expanded
+from reid_lab.metrics.retrieval import TIES, NoMatch, Precision, RetrievalResult, measure
+from reid_lab.metrics.scores import InnerProduct, Scores
 from reid_lab.spec.run import EvalSpec
+
+CPU = torch.device("cpu")
+TREATMENT: Mapping[NoMatch, str] = {"skip": "left out", "zero": "a miss", "error": "an error"}
 
 
 @dataclass(frozen=True)
@@ -24,6 +30,7 @@ class Found:
 
     task: Retrieval
     draws: tuple[RetrievalResult, ...]
+    how: Scoring
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -82,23 +89,71 @@ def tasks(parts: Parts, split: str) -> tuple[Retrieval, ...]:
     return asked
 
 
-def score(task: Retrieval, queries: Tensor, gallery: Tensor, ap: Precision) -> Found:
+@dataclass(frozen=True)
+class Rerank:
+    """k-reciprocal re-ranking in plain values (`metrics.rerank.Reranked`)."""
+
+    k1: int
+    k2: int
+    weight: float
+
+
+@dataclass(frozen=True)
+class Expansion:
+    """Query expansion in plain values (`metrics.rerank.expanded`)."""
+
+    k: int
+    alpha: float
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """How embeddings become metrics; recorded with every result. device: where similarities are computed."""
+
+    ap: Precision = "step"
+    expansion: Expansion | None = None
+    rerank: Rerank | None = None
+    device: torch.device = CPU
+
+
+def scoring(spec: EvalSpec, device: torch.device = CPU) -> Scoring:
+    """What an experiment asks for."""
+    expansion, rerank = spec.expansion, spec.rerank
+    return Scoring(
+        ap=spec.ap,
+        expansion=None if expansion is None else Expansion(expansion.k, expansion.alpha),
+        rerank=None if rerank is None else Rerank(rerank.k1, rerank.k2, rerank.weight),
+        device=device,
+    )
+
+
+def score(task: Retrieval, queries: Tensor, gallery: Tensor, how: Scoring) -> Found:
     """The results of a task; queries (Q, D), gallery (G, D) in the order of its groups."""
+    queries, gallery = queries.to(how.device), gallery.to(how.device)
     draws = task.draws or (np.arange(len(task.gallery)),)
-    return Found(task, tuple(_drawn(task, queries, gallery, draw, ap) for draw in draws))
+    return Found(task, tuple(_drawn(task, queries, gallery, draw, how) for draw in draws), how)
 
 
-def _drawn(task: Retrieval, queries: Tensor, gallery: Tensor, draw: np.ndarray, ap: Precision) -> RetrievalResult:
+def scores(queries: Tensor, gallery: Tensor, how: Scoring) -> Scores:
+    """The similarities by which a gallery is ranked."""
+    if how.expansion is not None:
+        queries = expanded(queries, gallery, min(how.expansion.k, len(gallery)), alpha=how.expansion.alpha)
+    if how.rerank is not None:
+        rerank = how.rerank
+        return Reranked(queries, gallery, k1=rerank.k1, k2=rerank.k2, weight=rerank.weight)
+    return InnerProduct(queries, gallery)
+
+
+def _drawn(task: Retrieval, queries: Tensor, gallery: Tensor, draw: np.ndarray, how: Scoring) -> RetrievalResult:
     whole = len(draw) == len(task.gallery)
     groups = task.gallery if whole else task.gallery.take(draw)
-    return retrieval(
-        queries,
-        gallery if whole else gallery[draw],
+    return measure(
+        scores(queries, gallery if whole else gallery[torch.from_numpy(draw).to(gallery.device)], how),
         task.queries.pids,
         groups.pids,
         removed=None if task.rule.of is None else task.rule.of(task.queries, groups),
         no_match=task.no_match,
-        ap=ap,
+        ap=how.ap,
     )
 
 
@@ -117,9 +172,10 @@ def measured(parts: Parts, asked: Sequence[Retrieval]) -> Iterator[tuple[Found, 
             del held[key]
         return embeddings
 
+    how = scoring(parts.spec.eval, parts.runtime.device)
     for task in asked:
         queries, gallery = embedded(task.queries), embedded(task.gallery)
-        yield score(task, queries, gallery, parts.spec.eval.ap), queries, gallery
+        yield score(task, queries, gallery, how), queries, gallery
 
 
 def _key(groups: Groups) -> bytes:
@@ -143,12 +199,12 @@ def facts(found: Sequence[Found]) -> list[dict[str, Any]]:
     return [
         {
             "task": one.task.name,
-            "queries": len(one.task.queries),
-            "valid_queries": one.draws[0].queries,
-            "gallery": len(one.task.gallery),
             "removed_from_gallery": one.task.removed,
-            "query_without_match": one.task.no_match,
+            "gallery": len(one.task.gallery),
             "draws_of_the_gallery": len(one.draws),
+            "expansion": None if one.how.expansion is None else asdict(one.how.expansion),
+            "rerank": None if one.how.rerank is None else asdict(one.how.rerank),
+            **one.draws[0].facts(),
             "metrics": one.metrics,
         }
         for one in found
@@ -162,7 +218,10 @@ def sentences(found: Sequence[Found]) -> Iterator[str]:
         drawn = f", drawn {len(one.draws)} times" if task.draws else ""
         name = f"{task.name}: " if len(found) > 1 else ""
         yield (
-            f"{name}{len(task.queries)} queries ({first.queries} valid; without a match: {task.no_match}), "
-            f"{len(task.gallery)} in the gallery{drawn}; removed: {task.removed}"
+            f"{name}{len(task.queries)} queries ({first.queries} valid, {first.unmatched} without a match: "
+            f"{TREATMENT[task.no_match]}), {len(task.gallery)} in the gallery{drawn}; "
+            f"removed: {task.removed} ({first.removed} pairs{f', {first.junk} junk items' if first.junk else ''})"
         )
-    yield f"ties: {TIES}"
+    how = found[0].how
+    extra = f"; query expansion k {how.expansion.k}, alpha {how.expansion.alpha:g}" if how.expansion else ""
+    yield f"AP: {how.ap}; scores: {found[0].draws[0].scores}{extra}; {TIES}"

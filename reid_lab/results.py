@@ -20,7 +20,7 @@ from reid_lab.data.protocols import Retrieval
 from reid_lab.data.ranked import ranked_list
 from reid_lab.errors import RunError
 from reid_lab.measuring import Found
-from reid_lab.metrics.retrieval import TIES, ranking
+from reid_lab.metrics.retrieval import ranking
 from reid_lab.spec.run import RunSpec
 from reid_lab.tracking.lock import in_use
 from reid_lab.tracking.records import read
@@ -38,7 +38,7 @@ def keep(folder: RunFolder, metrics: Mapping[str, float], found: Sequence[Found]
     name, how weights were selected). `results/test.npz` holds for each query its pid, image_id, AP, INP, first
     hit and whether it counts; with several tasks under `task/name`, with several draws a row each.
     """
-    facts = {"metrics": dict(metrics), **about, "ties": TIES, "tasks": measuring.facts(found)}
+    facts = {"metrics": dict(metrics), **about, "tasks": measuring.facts(found)}
     write_atomic(folder.results / "test.json", json.dumps(facts, indent=1))
     temporary = folder.results / ".test.npz"
     with temporary.open("wb") as file:
@@ -102,12 +102,22 @@ def result_of(folder: RunFolder) -> RunResult:
     if "fit" not in found.get("stages", ()):
         raise RunError(f"{folder.run_id} is not finished; the command that began it goes on with it")
     keys = ("seed", "best_step", "val", "seconds", "parameters", "trainable", "peak_memory", "selected_on")
-    return RunResult(folder.run_id, folder.path, test=found.get("test"), **{k: found[k] for k in keys})
+    fitted_on = found.get("fitted_on", "train")
+    return RunResult(
+        folder.run_id, folder.path, test=found.get("test"), fitted_on=fitted_on, **{k: found[k] for k in keys}
+    )
 
 
-def selection_mark(selected_on: str) -> str:
-    """What a table says of weights that were selected on test; nothing otherwise."""
-    return "  (selected on TEST)" if selected_on == "test" else ""
+def marks(selected_on: str, fitted_on: str) -> tuple[str, ...]:
+    """What every table says of weights that were selected on test, or trained on train and val."""
+    chosen = ("selected on TEST",) if selected_on == "test" else ()
+    return (*chosen, f"fitted on {fitted_on}") if fitted_on != "train" else chosen
+
+
+def mark(result: RunResult) -> str:
+    """The marks of a run for the title of a table; empty where there is nothing to say."""
+    found = marks(result.selected_on, result.fitted_on)
+    return f"  ({', '.join(found)})" if found else ""
 
 
 def report(folder: RunFolder, console: Console, spec: RunSpec) -> RunResult:
@@ -116,7 +126,7 @@ def report(folder: RunFolder, console: Console, spec: RunSpec) -> RunResult:
     rows = {f"val, step {result.best_step}": result.val, "test": result.test or {}}
     measured = {split: row for split, row in rows.items() if row}
     if measured:
-        title = f"{spec.name}, seed {result.seed}{selection_mark(result.selected_on)}"
+        title = f"{spec.name}, seed {result.seed}{mark(result)}"
         console.print(shown.metrics_table(measured, title))
     console.print(
         f"{result.seconds:.0f} s in all; {result.parameters:,} parameters, {result.trainable:,} trainable; "
@@ -150,8 +160,7 @@ def run_rows(runs: Path) -> Iterator[tuple[str, ...]]:
         found = folder.summary() or _begun(folder)
         stages = found.get("stages", [])
         state = "finished" if "test" in stages else "running" if in_use(folder.path) else "unfinished"
-        if found.get("selected_on") == "test":
-            state += ", selected on TEST"
+        state = ", ".join((state, *marks(found.get("selected_on", ""), found.get("fitted_on", "train"))))
         val, test = found.get("val") or {}, found.get("test") or {}
         numbers = [f"{m[k]:.2f}" if k in m else "" for m, k in ((val, "mAP"), (test, "mAP"), (test, "R1"))]
         yield folder.run_id, str(found.get("name", "")), str(found.get("seed", "")), state, *numbers

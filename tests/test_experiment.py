@@ -55,7 +55,14 @@ def test_a_spec_in_results_out(lab):
 
     facts = json.loads((run.results / "test.json").read_text())
     assert facts["metrics"] == summary["test"]
-    assert (facts["queries"], facts["gallery"], facts["selected_on"]) == (12, 12, "val")
+    assert (facts["protocol"], facts["selected_on"]) == ("text_to_image", "val")
+    (task,) = facts["tasks"]
+    assert (task["queries"], task["valid_queries"], task["gallery"], task["removed_from_gallery"]) == (
+        12,
+        12,
+        12,
+        "nothing",
+    )
     with np.load(run.results / "test.npz") as columns:
         assert float(columns["ap"].mean() * 100) == pytest.approx(summary["test"]["mAP"])
         assert float((columns["first_hit"] == 1).mean() * 100) == pytest.approx(summary["test"]["R1"])

@@ -114,7 +114,7 @@ class _Loop:
             self._resume(saved)
         self.runtime.broadcast(list(self.model.state_dict().values()))
         self.model.train()
-        self.reporter.start(self.state.step, self.plan.total_steps)
+        self.reporter.start(self.state.step, self.plan.end)
         with stop_signals() as interrupted:
             if saved is None and self.plan.evaluate_at_start:
                 self._measure(selectable=False)
@@ -195,7 +195,7 @@ class _Loop:
     def _after_step(self) -> None:
         """Evaluates, ends stages, and writes the checkpoints that are due."""
         stage_end = self.plan.starts()[self.stage + 1]
-        at_end = self.state.step == self.plan.total_steps
+        at_end = self.state.step == self.plan.end
         every = self.plan.eval_every
         if at_end or (every is not None and self.state.step % every == 0):
             self._measure(selectable=self.plan.select_on != "last")
@@ -257,7 +257,7 @@ class _Loop:
         if self.keeper.saved_step != self.state.step:
             self._save()
         raise Interrupted(
-            f"interrupted after step {self.state.step} of {self.plan.total_steps}; "
+            f"interrupted after step {self.state.step} of {self.plan.end}; "
             f"{self.folder / LAST} was written, the same command resumes"
         )
 

@@ -53,7 +53,8 @@ class FitPlan:
     the highest `metric` (the name says where `evaluate` measures), `last` the final ones.
     `patience`: evaluations without improvement after which a stage ends; schedules keep the planned
     horizon. `evaluate_at_start` records the metrics of the untrained model at step 0, which are
-    never selected.
+    never selected. `stop_after`: training ends after so many steps, though schedules keep the planned
+    horizon; None: at the end of the plan.
     """
 
     stages: tuple[StagePlan, ...]
@@ -67,6 +68,7 @@ class FitPlan:
     accumulate: int = 1
     clip_norm: float | None = None
     evaluate_at_start: bool = True
+    stop_after: int | None = None
 
     def __post_init__(self) -> None:
         if not self.stages:
@@ -81,6 +83,11 @@ class FitPlan:
     def total_steps(self) -> int:
         """The planned horizon of all stages."""
         return sum(stage.steps for stage in self.stages)
+
+    @property
+    def end(self) -> int:
+        """The last step that is done unless patience ends it sooner."""
+        return self.total_steps if self.stop_after is None else min(self.stop_after, self.total_steps)
 
     def starts(self) -> list[int]:
         """The global step at which each stage starts, and the end of the last one."""

@@ -147,6 +147,8 @@ class TrainSpec(Section):
     accumulate: Positive = 1  # micro-batches per step; the loss stays that of the whole batch
     clip_norm: Annotated[float, Field(gt=0)] | None = None
     stages: tuple[StageSpec, ...] = ()
+    # train+val: once val has selected the length, train anew on both for that length, and test these weights
+    fit_on: Literal["train", "train+val"] = "train"
     init_from: Annotated[str | None, LOCAL] = (
         None  # a run id or a checkpoint file; exact keys; the weights are part of the identity
     )
@@ -277,6 +279,13 @@ class RunSpec(Section):
         if self.data.val == "none" and self.eval.select_on == "val":
             what = "'val' needs a validation split, but data.val is none (allowed: last, test)"
             raise Misfit("eval.select_on", what, because="data.val")
+        return self
+
+    @model_validator(mode="after")
+    def _refittable(self) -> RunSpec:
+        if self.train.fit_on == "train+val" and (self.eval.select_on != "val" or self.eval.protocol is None):
+            what = "'train+val' trains anew for the length that val selected; it needs eval.select_on: val"
+            raise Misfit("train.fit_on", what, because="train.fit_on")
         return self
 
     @model_validator(mode="after")

@@ -157,7 +157,7 @@ class Replay:
     def _models(self, at: Location) -> None:
         """The newest checkpoint of each name; `last` holds the optimiser too and goes only when there is no other."""
         newest = self.progress.checkpoints
-        for name in [n for n in newest if n != "last"] or list(newest):
+        for name in [n for n in newest if not n.endswith("last")] or list(newest):
             step, value = newest[name]
             file = self.run_dir / value["path"]
             if file.is_file() and sha256(file) == value["sha256"]:

@@ -4,6 +4,7 @@
         spec.yaml  identity.json  environment.json  changes.diff     what is computed, from what
         journal.jsonl                                                 what happened
         checkpoints/{last,best}.safetensors
+        refit/{last,best}.safetensors                                 of `fit_on: train+val`
         results/test.json, test.npz                                   metrics, per-query results
         images/                                                       ranked lists
         summary.json                                                  written when a stage is finished
@@ -64,6 +65,16 @@ class RunFolder:
         return self.path / "checkpoints"
 
     @property
+    def refit(self) -> Path:
+        """Where the checkpoints of the second training lie (`train.fit_on: train+val`)."""
+        return self.path / "refit"
+
+    @property
+    def selected(self) -> Path:
+        """The weights that are tested: those that were selected, or trained anew on train and val."""
+        return (self.refit if self.finished("refit") else self.checkpoints) / "best.safetensors"
+
+    @property
     def results(self) -> Path:
         """Metrics and per-query results of the test."""
         return self.path / "results"
@@ -77,7 +88,7 @@ class RunFolder:
         return summary
 
     def finished(self, stage: str) -> bool:
-        """Whether `fit` or `test` is finished."""
+        """Whether `fit`, `refit` or `test` is finished."""
         return stage in self.summary().get("stages", ())
 
     def finish(self, stage: str, facts: Mapping[str, Any]) -> None:
