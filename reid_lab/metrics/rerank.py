@@ -18,10 +18,11 @@ import torch
 from torch import Tensor
 
 from reid_lab.errors import DataError
-from reid_lab.metrics.scores import Euclidean, Scores
+from reid_lab.metrics.scores import Euclidean, InnerProduct, Scores
 from reid_lab.metrics.top import best, top
 
 _COMPARED = 1 << 24  # comparisons held at a time
+_ENTRIES = 1 << 21  # entries of the encodings that are averaged at a time
 _PAIRS = 1 << 14  # pairs of embeddings held at a time
 
 
@@ -100,6 +101,20 @@ def expanded(queries: Tensor, gallery: Tensor, k: int, *, alpha: float = 0.0) ->
     return total / (1 + weights.sum(1, keepdim=True))
 
 
+@final
+class Expanded(Scores):
+    """Inner products of `expanded` queries with the gallery; arguments and errors as there."""
+
+    def __init__(self, queries: Tensor, gallery: Tensor, k: int, *, alpha: float = 0.0) -> None:
+        self._products = InnerProduct(expanded(queries, gallery, k, alpha=alpha), gallery)
+        self.shape = self._products.shape
+        self.source = f"inner product after query expansion, k {k}, alpha {alpha:g}"
+
+    def rows(self, start: int, stop: int) -> Tensor:
+        """One product a tile."""
+        return self._products.rows(start, stop)
+
+
 class _Sparse:
     """A matrix by rows: `columns` and `values` of row i lie between bounds[i] and bounds[i + 1]."""
 
@@ -146,16 +161,16 @@ def _nearest(items: Tensor, k: int) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate(near), np.where(longest > 0, longest, np.float32(1))
 
 
-def _chunks(items: int, each: int) -> Iterator[np.ndarray]:
-    """Item numbers, so many at a time that `each` numbers an item are a bounded lot."""
-    step = max(1, _COMPARED // each)
+def _chunks(items: int, each: int, most: int) -> Iterator[np.ndarray]:
+    """Item numbers, so many at a time that `each` an item are at `most` so many, or one at a time."""
+    step = max(1, most // each)
     for start in range(0, items, step):
         yield np.arange(start, min(start + step, items))
 
 
 def _mutual(near: np.ndarray) -> np.ndarray:
     """Which neighbours (N, k) have the item among theirs: (N, k) bool."""
-    chunks = _chunks(len(near), near.shape[1] ** 2)
+    chunks = _chunks(len(near), near.shape[1] ** 2, _COMPARED)
     return np.concatenate([(near[near[chunk]] == chunk[:, None, None]).any(axis=2) for chunk in chunks])
 
 
@@ -164,7 +179,7 @@ def _encoded(items: Tensor, near: np.ndarray, far: np.ndarray, k1: int, dtype: t
     closest = near[:, : round(k1 / 2) + 1]
     mutual, mutual_closest = _mutual(near), _mutual(closest)
     parts = []
-    for chunk in _chunks(len(near), near.shape[1] ** 2 * closest.shape[1]):
+    for chunk in _chunks(len(near), near.shape[1] ** 2 * closest.shape[1], _COMPARED):
         own, around = near[chunk], closest[near[chunk]]
         counted = mutual_closest[own]
         member = ((around[..., None] == own[:, None, None, :]) & mutual[chunk][:, None, None, :]).any(axis=3)
@@ -194,7 +209,7 @@ def _averaged(codes: _Sparse, near: np.ndarray) -> _Sparse:
     if near.shape[1] == 1:
         return codes
     lengths, parts = np.diff(codes.bounds), []
-    for chunk in _chunks(len(near), near.shape[1] * max(1, int(lengths.max()))):
+    for chunk in _chunks(len(near), near.shape[1] * max(1, int(lengths.max())), _ENTRIES):
         chosen = near[chunk].ravel()
         sizes = lengths[chosen]
         entry = np.repeat(codes.bounds[chosen] - np.cumsum(sizes) + sizes, sizes) + np.arange(sizes.sum())

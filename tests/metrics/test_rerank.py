@@ -11,9 +11,8 @@ from torch.nn.functional import normalize
 
 from reid_lab.errors import DataError
 from reid_lab.metrics import rerank as module
-from reid_lab.metrics.rerank import Reranked, expanded
-from reid_lab.metrics.retrieval import measure
-from reid_lab.metrics.scores import InnerProduct
+from reid_lab.metrics.rerank import Expanded, Reranked, expanded
+from reid_lab.metrics.retrieval import measure, retrieval
 from reid_lab.seeding import rng
 
 GOLDEN = Path(__file__).parent.parent / "golden"
@@ -65,6 +64,7 @@ def test_equals_the_definition(seed, queries, gallery, k1, data, weight, compare
     q, g = unit(seed, queries, gallery)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "_COMPARED", compared)
+        patch.setattr(module, "_ENTRIES", compared)
         patch.setattr(module, "_PAIRS", 7)
         scores = Reranked(q, g, k1=k1, k2=k2, weight=weight)
         found = -scores.rows(0, queries)
@@ -121,8 +121,10 @@ def test_expansion_plugs_into_retrieval_and_small_galleries_are_averaged_whole()
     q, g = unit(4, 3, 2)
     grown = expanded(q, g, 10)
     torch.testing.assert_close(grown, (q + g.sum(0)) / 3)
-    found = measure(InnerProduct(grown, g), np.array([0, 1, 0]), np.array([0, 1]))
-    assert found.queries == 3
+    options = np.array([0, 1, 0]), np.array([0, 1])
+    found = measure(Expanded(q, g, 10), *options)
+    assert found.metrics == retrieval(grown, g, *options).metrics
+    assert found.facts()["scores"] == "inner product after query expansion, k 10, alpha 0"
 
 
 def test_a_negative_alpha_is_an_error():

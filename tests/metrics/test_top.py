@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from reid_lab.errors import DataError
 from reid_lab.metrics import scores
-from reid_lab.metrics.retrieval import ranking
+from reid_lab.metrics.rerank import Reranked
+from reid_lab.metrics.retrieval import ranking, retrieval
 from reid_lab.metrics.scores import Matrix
 from reid_lab.metrics.top import top, top_of
 from reid_lab.seeding import rng
@@ -48,3 +49,17 @@ def test_what_is_gone_is_not_ranked_and_short_rankings_say_so():
 def test_none_at_all_is_an_error():
     with pytest.raises(DataError, match="at least 1 is needed"):
         top(torch.ones(1, 2), torch.ones(2, 2), 0)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_finds_what_the_processor_finds():
+    draw = rng("gpu")
+    sides = [torch.from_numpy(draw.integers(-3, 4, (n, 6)).astype(np.float32)) for n in (70, 500)]
+    pids = [draw.integers(-1, 5, n) for n in (70, 500)]
+    there = [side.cuda() for side in sides]
+    assert retrieval(*there, *pids).metrics == retrieval(*sides, *pids).metrics
+    indices, values = top(*there, 9, gone=lambda query: np.array([query]))
+    expected = top(*sides, 9, gone=lambda query: np.array([query]))
+    assert torch.equal(indices.cpu(), expected[0])
+    assert torch.equal(values.cpu(), expected[1])
+    torch.testing.assert_close(Reranked(*there).rows(0, 70), Reranked(*sides).rows(0, 70), rtol=0, atol=1e-5)
