@@ -104,6 +104,56 @@ def evaluate(run: RunName, sets: Sets = [], device: Device = None, runs: Runs = 
     experiment.evaluate_run(run, runs, sets=sets, device=device, console=console.stdout())
 
 
+@app.command()
+def search(
+    run: RunName,
+    words: Annotated[str | None, typer.Argument(help="Who is looked for, in words.", show_default=False)] = None,
+    images: Annotated[
+        list[str], typer.Option("--image", metavar="[ROLE=]FILE", help="An image of the query; one for each modality.")
+    ] = [],  # noqa: B006
+    gallery: Annotated[
+        str | None,
+        typer.Option(metavar="[ROLE=]FOLDER", help="Images to search; without it, the run's test gallery."),
+    ] = None,
+    top: Annotated[int, typer.Option(min=1, help="How many are shown.")] = 20,
+    pid: Annotated[int | None, typer.Option(help="The identity looked for, if known.", show_default=False)] = None,
+    out: Annotated[Path | None, typer.Option(help="Write a page: .html or .png.", show_default=False)] = None,
+    device: Device = None,
+    runs: Runs = RUNS,
+) -> None:
+    """Rank the images of a gallery for words, images, or both.
+
+    The gallery's embeddings are kept; a second search reads no images.
+    """
+    from reid_lab.search import search as find
+
+    found = find(
+        run,
+        runs,
+        words=words,
+        images=images,
+        gallery=gallery,
+        top=top,
+        pid=pid,
+        out=out,
+        device=device,
+        say=lambda line: typer.echo(line, err=True),
+    )
+    for note in found.notes:
+        typer.echo(note, err=True)
+    known = any(right is not None for right in found.correct)
+    rows = zip(found.scores, found.names, found.correct, strict=True)
+    _table(
+        ("rank", "score", "image", "correct")[: 4 if known else 3],
+        (
+            (str(rank), f"{score:.4f}", name, "yes" if right else "no")[: 4 if known else 3]
+            for rank, (score, name, right) in enumerate(rows, 1)
+        ),
+    )
+    if out is not None:
+        typer.echo(str(out))
+
+
 @app.command("pretrain")
 def make_trunks(
     folder: Annotated[Path, typer.Argument(help="The folder to write the trunks to.", show_default=False)],

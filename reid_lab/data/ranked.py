@@ -4,37 +4,94 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-_RIGHT, _WRONG = (30, 150, 60), (200, 40, 40)
+RIGHT, WRONG, UNKNOWN = (30, 150, 60), (200, 40, 40), (150, 150, 150)
 _FRAME, _GAP, _TEXT_HEIGHT = 3, 6, 12
+
+
+@dataclass(frozen=True)
+class Hit:
+    """One ranked image: its name, its score, and whether it shows the person looked for; None: not known."""
+
+    image: Image.Image
+    name: str
+    score: float
+    correct: bool | None
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """What a page shows: the words and images (role, pixels) of a query, its hits, best first, and facts in words."""
+
+    words: str
+    images: Sequence[tuple[str, Image.Image]]
+    hits: Sequence[Hit]
+    facts: Sequence[str] = ()
+
+
+def picture(pixels: np.ndarray) -> Image.Image:
+    """The image of (C, H, W) uint8 with C 1 or 3."""
+    plane = pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)
+    return Image.fromarray(plane).convert("RGB")
+
+
+def frame_of(correct: bool | None) -> tuple[int, int, int]:
+    """The colour of a hit's frame: green, red, or grey where it is not known."""
+    return UNKNOWN if correct is None else RIGHT if correct else WRONG
 
 
 def ranked_list(
     caption: str, images: np.ndarray, correct: Sequence[bool], scores: Sequence[float], height: int = 144
 ) -> Image.Image:
-    """One query caption above its ranked images: correct ones framed green, others red, scores below.
+    """One query caption above its ranked images in one row: correct ones framed green, others red, scores below.
 
     images: (k, C, H, W) uint8 with C 1 or 3, best first; all are drawn `height` pixels high.
     """
-    width = round(height * images.shape[-1] / images.shape[-2])
-    step = width + 2 * _FRAME + _GAP
-    total = _GAP + step * len(images)
+    rows = zip(images, correct, scores, strict=True)
+    hits = [Hit(picture(pixels), "", float(score), bool(right)) for pixels, right, score in rows]
+    return sheet(Ranked(caption, (), hits), height, columns=max(1, len(hits)))
+
+
+def sheet(page: Ranked, height: int = 144, columns: int = 10) -> Image.Image:
+    """The page as one picture: words and query images above, then the hits, `columns` in a row.
+
+    Every image is drawn `height` pixels high and as wide as the widest of them needs, none distorted.
+    """
     font = ImageFont.load_default()
-    lines = textwrap.wrap(caption, max(20, total // 6)) or [""]
-    top = _GAP + _TEXT_HEIGHT * len(lines) + _GAP
-    sheet = Image.new("RGB", (total, top + height + 2 * _FRAME + _TEXT_HEIGHT + _GAP), "white")
-    draw = ImageDraw.Draw(sheet)
+    scaled = [_scaled(hit.image, height) for hit in page.hits]
+    asked = [(role, _scaled(image, height)) for role, image in page.images]
+    width = max((image.width for image in [*scaled, *(image for _, image in asked)]), default=height // 2)
+    step, row = width + 2 * _FRAME + _GAP, height + 2 * _FRAME + _TEXT_HEIGHT + _GAP
+    total = _GAP + step * max(1, min(columns, max(len(scaled), len(asked))))
+    lines = textwrap.wrap(page.words, max(20, total // 6)) if page.words else []
+    lines += [line for fact in page.facts for line in textwrap.wrap(fact, max(20, total // 6))]
+    lines = lines or ([] if asked else [""])
+    top = _GAP + (_TEXT_HEIGHT * len(lines) + _GAP if lines else 0)
+    below = top + (row * -(-len(asked) // columns) + _GAP if asked else 0)
+    canvas = Image.new("RGB", (total, below + row * max(1, -(-len(scaled) // columns))), "white")
+    draw = ImageDraw.Draw(canvas)
     for number, line in enumerate(lines):
         draw.text((_GAP, _GAP + number * _TEXT_HEIGHT), line, fill="black", font=font)
-    for rank, (pixels, right, score) in enumerate(zip(images, correct, scores, strict=True)):
-        left = _GAP + rank * step
-        plane = pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)
-        picture = Image.fromarray(plane).convert("RGB").resize((width, height), Image.Resampling.BICUBIC)
-        frame = (left, top, left + width + 2 * _FRAME, top + height + 2 * _FRAME)
-        draw.rectangle(frame, fill=_RIGHT if right else _WRONG)
-        sheet.paste(picture, (left + _FRAME, top + _FRAME))
-        draw.text((left + _FRAME, frame[3] + 1), f"{rank + 1}: {score:.3f}", fill="black", font=font)
-    return sheet
+
+    def place(number: int, start: int, image: Image.Image, colour: str | tuple[int, int, int], text: str) -> None:
+        left, upper = _GAP + number % columns * step, start + number // columns * row
+        draw.rectangle((left, upper, left + width + 2 * _FRAME, upper + height + 2 * _FRAME), fill=colour)
+        inner = (left + _FRAME, upper + _FRAME, left + width + _FRAME, upper + height + _FRAME)
+        draw.rectangle(inner, fill="white")
+        canvas.paste(image, (inner[0] + (width - image.width) // 2, inner[1]))
+        draw.text((left + _FRAME, upper + height + 2 * _FRAME + 1), text, fill="black", font=font)
+
+    for number, (role, image) in enumerate(asked):
+        place(number, top, image, "white", f"query, {role}")
+    for number, (hit, image) in enumerate(zip(page.hits, scaled, strict=True)):
+        place(number, below, image, frame_of(hit.correct), f"{number + 1}: {hit.score:.3f}")
+    return canvas
+
+
+def _scaled(image: Image.Image, height: int) -> Image.Image:
+    width = max(1, round(height * image.width / image.height))
+    return image.convert("RGB").resize((width, height), Image.Resampling.BICUBIC)
