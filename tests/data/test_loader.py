@@ -5,11 +5,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from reid_lab.contracts import Batch, InputSpec
+from reid_lab.contracts import IMAGE_ROLES, Batch, InputSpec
+from reid_lab.data.augment import Augmentation, make_prepare
 from reid_lab.data.items import Groups, pairs, singles
 from reid_lab.data.loader import Loader, TrainStream
-from reid_lab.data.sampler import IdentitySampler, RandomSampler
+from reid_lab.data.partners import partners
+from reid_lab.data.sampler import CameraBalancedSampler, IdentitySampler, MatchedPairSampler, RandomSampler
 from reid_lab.errors import DataError
 from tests.data.toys import INPUTS, Toy, paired
 
@@ -201,3 +205,123 @@ def test_one_channel_is_repeated_and_three_are_not_reduced():
     assert torch.equal(three[:, :1].expand(-1, 3, -1, -1), three)
     with pytest.raises(DataError, match="rgb: the images have 3 channels; the architecture reads 1"):
         Loader(toy, {"rgb": InputSpec(channels=1)}).batch(singles(toy.items, "train", "rgb"), np.array([0]))
+
+
+GREY = ("nir", "tir", "sketch")
+
+
+class Many(Toy):
+    """As data sets deliver them: photographs and coloured pencil in colour, the others grey."""
+
+    def images(self, index, size):
+        pixels = super().images(index, size)
+        return pixels[:, :1] if self.items.role[index[0]] in GREY else pixels[:, :1].repeat(3, axis=1)
+
+
+def many():
+    """Six people with so many images of each kind, and captions of their photographs."""
+    rows = paired(train=(3, 2, 4, 1, 2, 3))
+    moment = 100
+    for pid in range(6):
+        for role, count in (("nir", 2), ("tir", pid % 3), ("sketch", 1), ("cpencil", 2 - pid % 2)):
+            for _ in range(count):
+                rows.append(("train", role, 10 * pid + 7, moment))
+                moment += 1
+    return Many(rows)
+
+
+def inputs(channels):
+    images = {role: InputSpec(size=(6, 4), channels=3 if role not in GREY else channels) for role in IMAGE_ROLES}
+    return images | {"caption": INPUTS["caption"]}
+
+
+SAMPLERS = {
+    "random": lambda groups: RandomSampler(len(groups), 8),
+    "identity": lambda groups: IdentitySampler(groups.pids, 8, 2),
+    "camera_balanced": lambda groups: CameraBalancedSampler(groups.pids, groups.camids, 8, 2),
+    "matched_pair": lambda groups: MatchedPairSampler(groups.pids, 5),
+}
+
+
+def many_stream(sampler, seed=3, workers=0, channels=1):
+    toy = many()
+    groups = pairs(toy.items, "train")
+    drawn = partners(toy.items, IMAGE_ROLES)
+    return TrainStream(Loader(toy, inputs(channels)), groups, SAMPLERS[sampler](groups), seed, workers, drawn)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_five_modalities_and_captions_in_one_batch(channels):
+    toy = many()
+    training = many_stream("random", channels=channels)
+    pid, role = toy.items.pid, toy.items.role
+    people = np.unique(pid)
+    absent = 0
+    for step in range(training.steps_per_epoch):
+        batch = training.batch(step)
+        assert set(batch.inputs) == {*IMAGE_ROLES, "caption"}
+        own = people[batch.groups["pids"].numpy()]
+        for name in IMAGE_ROLES:
+            item = batch.inputs[name]
+            wanted = channels if name in GREY else 3
+            assert item.values.dtype == torch.uint8
+            assert item.values.shape == (len(item.rows), wanted, 6, 4)
+            items = item.values[:, 0, 0, 0].long().numpy()  # a pixel tells its item
+            assert (role[items] == name).all()
+            assert (pid[items] == own[item.rows.numpy()]).all()
+            lacking = sorted(set(range(batch.size)) - set(item.rows.tolist()))
+            assert all(((pid == own[row]) & (role == name)).sum() == 0 for row in lacking)
+            absent += len(lacking)
+    assert absent  # two people have no thermal image
+
+
+def test_absent_modalities_pass_through_augmentation():
+    kinds = inputs(3)
+    augmentation = Augmentation(0.5, 2, 0.5, (0.02, 0.4), 0.3, "mean", shared=True, jitter=1.0, brightness=0.2)
+    prepare = make_prepare(kinds, augmentation)
+    before = many_stream("random", channels=3).batch(0)
+    after = prepare(before)
+    assert after.inputs.keys() == before.inputs.keys()
+    for name in IMAGE_ROLES:
+        assert after.inputs[name].values.dtype == torch.float32
+        assert after.inputs[name].values.shape == before.inputs[name].values.shape
+        assert torch.equal(after.inputs[name].rows, before.inputs[name].rows)
+    halves = [prepare(before.rows(0, 3)), prepare(before.rows(3, 8))]
+    assert same(joined(halves), after)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.sampled_from(sorted(SAMPLERS)), st.integers(0, 9), st.integers(1, 4), st.sampled_from([0, 1, 3]),
+    st.lists(st.integers(0, 25), min_size=1, max_size=5),
+)  # fmt: skip
+def test_a_batch_is_of_the_seed_and_the_step_alone(sampler, seed, world, workers, steps):
+    """Whatever the rank, the number of processes and of workers, and the steps that were asked for before."""
+    plain, shared = many_stream(sampler, seed), many_stream(sampler, seed, workers)
+    for step in steps:
+        whole = plain.batch(step)
+        assert same(joined([shared.batch(step, rank, world) for rank in range(world)]), whole)
+        assert same(many_stream(sampler, seed).batch(step), whole)
+    shared.close()
+
+
+def test_another_pass_meets_other_partners():
+    training = many_stream("matched_pair")
+    met = {}
+    for step in range(6 * training.steps_per_epoch):
+        batch = training.batch(step)
+        captions = batch.inputs["caption"].values[:, 0]
+        item = batch.inputs["nir"]
+        for row, pixel in zip(item.rows.tolist(), item.values[:, 0, 0, 0].tolist(), strict=True):
+            met.setdefault(int(captions[row]), set()).add(pixel)
+        assert len(batch.groups["pids"].unique()) == batch.size
+    assert sum(len(found) == 2 for found in met.values()) > len(met) / 2
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_pinned_images_are_the_same():
+    toy = many()
+    groups = pairs(toy.items, "train")
+    plain, pinned = (Loader(toy, inputs(3), pin=pin).batch(groups, np.arange(5)) for pin in (False, True))
+    assert pinned.inputs["rgb"].values.is_pinned()
+    assert same(plain, pinned)
