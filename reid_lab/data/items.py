@@ -181,13 +181,15 @@ def tabulate(rows: Sequence[Row]) -> Items:
 class Dataset(ABC):
     """A data set: its items, the pixels of its image items, and the queries that its authors list, if any.
 
-    listed: name of a kind of query (in the authors' order) -> its groups, all of test.
+    listed: name of a kind of query (in the authors' order) -> its groups, all of test. sources: the names
+    and digests of the data sets that were merged into this one, in the order of `Items.source`.
     """
 
     name: str
     items: Items
     digest: str
     listed: Mapping[str, Groups] = {}
+    sources: Mapping[str, str] = {}
 
     @abstractmethod
     def images(self, index: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
@@ -239,6 +241,47 @@ def pairs(items: Items, split: str, image_role: str = "rgb", text_role: str = "c
     place = np.searchsorted(moments, items.image_id[texts]).clip(max=len(moments) - 1)
     found = np.where(moments[place] == items.image_id[texts], images[first[place]], ABSENT)
     return _grouped(items, split, {image_role: found, text_role: texts}, texts)
+
+
+def on_side(items: Items, index: np.ndarray, side: str) -> np.ndarray:
+    """Those of the items `index` (n,) that stand on a side, `query` or `gallery`; without a side an item is on both."""
+    return index[np.isin(items.side[index], ("", side))]
+
+
+def joint(items: Items, split: str, roles: Sequence[str], side: str = "") -> Groups:
+    """One group for every moment of a split, with its images of several roles (or its texts of one number).
+
+    A group lacks what its moment lacks. Groups stand in the order of their first items; of a single role
+    every item is a group by itself, as in `singles`. `side`: only items on it (`on_side`); empty: all.
+
+    Raises:
+        DataError: the split has no items of one of the roles, none of any is on the side, or two items of
+            one role belong to one moment (and number).
+    """
+    found = {role: items.select(split, role) for role in roles}
+    for role, numbers in found.items():
+        _required(items, split, role, numbers)
+    if side:
+        found = {role: on_side(items, numbers, side) for role, numbers in found.items()}
+    chosen = np.sort(np.concatenate(list(found.values())))
+    if not len(chosen):
+        raise DataError(f"no {', '.join(roles)} items on the {side} side of the split '{split}'")
+    if len(roles) == 1:
+        return _grouped(items, split, {roles[0]: chosen}, chosen)
+    moments = np.where(items.image_id[chosen] == ABSENT, ABSENT - 1 - chosen, items.image_id[chosen])
+    keys = np.stack([moments, items.number[chosen]])
+    _, first, group = np.unique(keys, axis=1, return_index=True, return_inverse=True)
+    place = np.empty_like(first)
+    place[np.argsort(first)] = np.arange(len(first))
+    group = place[group.reshape(-1)]
+    members = {}
+    for role, numbers in found.items():
+        own = group[np.searchsorted(chosen, numbers)]
+        if len(np.unique(own)) != len(own):
+            raise DataError(f"two {role} items of {split} share one image_id: they cannot stand in one group")
+        members[role] = np.full(len(first), ABSENT, dtype=np.int64)
+        members[role][own] = numbers
+    return _grouped(items, split, members, chosen[np.sort(first)])
 
 
 def grouped(items: Items, split: str, members: Mapping[str, np.ndarray]) -> Groups:
