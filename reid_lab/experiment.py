@@ -82,7 +82,8 @@ def run(
         folder = runtime.main_only(lambda: _attempt(name, runs, fresh=fresh, resume=resume))
         if not runtime.main_only(lambda: folder.finished("test")):
             training = _prepared(spec, whole)
-            facts = {"identity": name, **identity_parts, "facts": asdict(whole.facts)}
+            sources = dict(whole.dataset.sources)
+            facts = {"identity": name, **identity_parts, "facts": asdict(whole.facts), "sources": sources}
             with _opened(folder, loaded, runtime, facts) as book:
                 if not runtime.main_only(lambda: folder.finished("fit")):
                     _fit(training, folder, book, init_file(spec, runs), console)
@@ -215,7 +216,8 @@ def _begin(folder: RunFolder, loaded: Loaded, journal: Journal, runtime: Runtime
         if not leaf.local:
             journal.record("param", leaf.path, 0, _plain(leaf.value))
     journal.record("param", "world_size", 0, runtime.world)  # losses agree to 1e-5 only between different sizes
-    journal.record("input", spec.data.name, 0, {"digest": facts["data"]})
+    for name, digest in {spec.data.name: facts["data"], **facts["sources"]}.items():
+        journal.record("input", name, 0, {"digest": digest})
     for name in ("spec.yaml", "identity.json", "environment.json", "changes.diff"):
         if (folder.path / name).stat().st_size:
             journal.artifact(name, folder.path / name)
@@ -309,6 +311,7 @@ def evaluate_run(
     kept = json.loads((folder.path / "identity.json").read_text(encoding="utf-8"))
     known = kept.pop("identity")
     facts = kept.pop("facts")
+    kept.pop("sources", None)
     if identity(load_spec(folder.path / "spec.yaml").spec, kept) != known:
         raise RunError(Fault("does not belong to this run any more: it was edited", str(folder.path / "spec.yaml")))
     whole = open_source(loaded.spec.data)

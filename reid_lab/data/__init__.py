@@ -22,7 +22,7 @@ class DatasetEntry:
 
     section: the class of its section of an experiment file. opener: (section, cache folder) -> data set; empty
     for a data set in a folder, whose module has a function `reader`: section -> `reading.Reader`.
-    protocol: the one that the literature measures it with.
+    protocol: the one that the literature measures it with. has_val: the opener sees to `spec.val` itself.
     """
 
     doc: str
@@ -30,6 +30,7 @@ class DatasetEntry:
     section: str
     opener: str = ""
     protocol: str = "text_to_image"
+    has_val: bool = False
 
     @property
     def spec(self) -> type[DataSpec]:
@@ -45,6 +46,8 @@ class DatasetEntry:
         from reid_lab.data.splits import apply_val
 
         dataset = self._opened(spec, cache)
+        if self.has_val:
+            return dataset
         if spec.val == "authors" or spec.val == "none":
             return apply_val(dataset, spec.val)
         return apply_val(dataset, (spec.val.identities, spec.val.seed))
@@ -121,6 +124,13 @@ DATASETS: dict[str, DatasetEntry] = {
     ),
     "folder": DatasetEntry(
         "your own data: images, and one CSV or Parquet file that describes them", f"{_READERS}.folder", "OwnSpec"
+    ),
+    "merged": DatasetEntry(
+        "several data sets in folders, trained on as one and tested each by itself",
+        "reid_lab.data.merged",
+        "MergedSpec",
+        "open_merged",
+        has_val=True,
     ),
 }
 
