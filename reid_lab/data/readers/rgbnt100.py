@@ -1,0 +1,67 @@
+"""RGBNT100 (Li et al., "Multi-Spectral Vehicle Re-Identification: A Challenge", AAAI 2020), as its authors lay it out.
+
+A folder `rgbir/` with `bounding_box_train/`, `query/` and `bounding_box_test/`, whose files are named like
+`0502_c0001_000.jpg`: vehicle, and camera from 1 to 8. One file holds three crops of 256 x 128 pixels (width x
+height) side by side: rgb, near infrared, thermal infrared; it makes three items of one path. The queries
+are also in the gallery, where the protocol's camera filter removes them. pids are the authors' identities.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Literal
+
+from reid_lab.data.folders import FolderSpec
+from reid_lab.data.items import Row, tabulate
+from reid_lab.data.readers.layouts import base_of
+from reid_lab.data.reading import Counts, Faults, Reader, Reading, entries
+
+PARTS = (("train", "", "bounding_box_train"), ("test", "query", "query"), ("test", "gallery", "bounding_box_test"))
+WINDOWS = {"rgb": (0, 0, 256, 128), "nir": (256, 0, 256, 128), "tir": (512, 0, 256, 128)}
+CAMERAS = 8
+LAYOUT = "rgbir/ with bounding_box_train/, query/ and bounding_box_test/"
+_NAME = re.compile(r"(\d{1,9})_c(\d{1,9})", re.ASCII)
+
+
+class Rgbnt100Spec(FolderSpec):
+    """RGBNT100 in the folder `root` (the one with `rgbir/`, or `rgbir/` itself)."""
+
+    name: Literal["rgbnt100"] = "rgbnt100"
+
+
+def read(root: Path, faults: Faults) -> Reading:
+    """Items file by file in sorted order of the names (train, query, gallery), each in the order rgb, nir, tir."""
+    base = base_of(root, tuple(part for _, _, part in PARTS), ("rgbir", "RGBNT100/rgbir"), LAYOUT)
+    rows: list[Row] = []
+    moment = 0
+    for split, side, part in PARTS:
+        names = entries(root / base / part, "images")
+        if not names:
+            faults.add("missing folder", "no images in it, or no such folder", root / base / part)
+        for name in names:
+            told = _NAME.match(name)
+            if told is None or not 1 <= int(told[2]) <= CAMERAS:
+                what = f"the name must look like 0502_c0001_000.jpg (vehicle, camera from 1 to {CAMERAS})"
+                faults.add("file name", what, root / base / part / name)
+                continue
+            pid, camera = int(told[1]), int(told[2]) - 1
+            rows += [Row(split, role, pid, moment, f"{base}{part}/{name}", None, side, camera) for role in WINDOWS]
+            moment += 1
+    # The crops are parts of one colour file; the published codes feed all three channels of each to a trunk.
+    return Reading(tabulate(rows), windows=WINDOWS, colour=tuple(WINDOWS))
+
+
+def reader(spec: Rgbnt100Spec) -> Reader:
+    """The reader of RGBNT100."""
+    return Reader(
+        name="rgbnt100",
+        read=read,
+        layout=LAYOUT,
+        expected={
+            "train": Counts(50, 3 * 8675),
+            "test query": Counts(50, 3 * 1715),
+            "test gallery": Counts(50, 3 * 8575),
+        },
+        source="Li et al., AAAI 2020; layout as in MambaPro's code; three images a file",
+    )

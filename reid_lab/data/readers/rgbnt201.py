@@ -1,0 +1,67 @@
+"""RGBNT201 (Zheng et al., "Robust Multi-Modality Person Re-identification", AAAI 2021), as its authors lay it out.
+
+A folder with `train_171/` and `test/`, each with `RGB/`, `NI/` and `TI/`, where the three images of one
+moment have the same name, e.g. `000258_cam1_0_00.jpg`: the first six digits are the identity, the digit
+behind `cam` is the camera, from 1. Every image of `test` is query and gallery, so `side` is empty. pids
+are the authors' identities. (`train_141`, a part of `train_171`, is not read.)
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Literal
+
+from reid_lab.data.folders import FolderSpec
+from reid_lab.data.items import Row, tabulate
+from reid_lab.data.readers.layouts import base_of
+from reid_lab.data.reading import Counts, Faults, Reader, Reading, entries
+
+PARTS = {"train": "train_171", "test": "test"}
+SPECTRA = {"rgb": "RGB", "nir": "NI", "tir": "TI"}
+LAYOUT = "train_171/ and test/, each with RGB/, NI/ and TI/"
+_NAME = re.compile(r"(\d{6})[^_]*_[^_]{3}([1-9])", re.ASCII)
+
+
+class Rgbnt201Spec(FolderSpec):
+    """RGBNT201 in the folder `root`. With `missing: skip`, a moment goes without an image that is missing."""
+
+    name: Literal["rgbnt201"] = "rgbnt201"
+
+
+def read(root: Path, faults: Faults) -> Reading:
+    """Items moment by moment in sorted order of the names, each in the order rgb, nir, tir.
+
+    The published set is complete, so a name that one spectrum has is expected of all three: what is missing
+    is told as a missing image, like one that an annotation cites.
+    """
+    base = base_of(root, tuple(PARTS.values()), ("RGBNT201",), LAYOUT)
+    rows: list[Row] = []
+    moment = 0
+    for split, part in PARTS.items():
+        folders = {role: f"{base}{part}/{spectrum}" for role, spectrum in SPECTRA.items()}
+        names = sorted({name for folder in folders.values() for name in entries(root / folder, "images")})
+        if not names:
+            faults.add("missing folder", f"no images in its folders {', '.join(SPECTRA.values())}", root / base / part)
+        for name in names:
+            told = _NAME.match(name)
+            if told is None:
+                where = next(root / folder / name for folder in folders.values() if (root / folder / name).exists())
+                faults.add("file name", "the name must look like 000258_cam1_0_00.jpg (identity, camera from 1)", where)
+                continue
+            pid, camera = int(told[1]), int(told[2]) - 1
+            rows += [Row(split, role, pid, moment, f"{folders[role]}/{name}", camid=camera) for role in SPECTRA]
+            moment += 1
+    # The files hold three channels in every spectrum, and the published codes feed all three to a trunk.
+    return Reading(tabulate(rows), colour=tuple(SPECTRA))
+
+
+def reader(spec: Rgbnt201Spec) -> Reader:
+    """The reader of RGBNT201."""
+    return Reader(
+        name="rgbnt201",
+        read=read,
+        layout=LAYOUT,
+        expected={"train": Counts(171, 3 * 3951), "test": Counts(30, 3 * 836)},
+        source="Zheng et al., AAAI 2021; layout as in MambaPro's code; three images a moment",
+    )
