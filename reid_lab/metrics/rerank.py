@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from reid_lab.errors import DataError
-from reid_lab.metrics.scores import Euclidean, InnerProduct, Scores
+from reid_lab.metrics.scores import Euclidean, Scores
 from reid_lab.metrics.top import best, top
 
 _COMPARED = 1 << 24  # comparisons held at a time
@@ -34,7 +34,7 @@ class Reranked(Scores):
         queries: (Q, D) embeddings, of unit length as the paper has them.
         gallery: (G, D) embeddings.
         k1: neighbours that must be mutual, at least 1.
-        k2: nearest items, itself among them, over which an encoding is averaged, 1 to k1 + 1.
+        k2: nearest items, itself among them, over which an encoding is averaged, at least 1.
         weight: the paper's λ in [0, 1], the share of the original distance: the squared Euclidean one over
             the longest one of the query.
         half: encode and add up in float16, rounding after every addition, as the published codes do;
@@ -54,18 +54,18 @@ class Reranked(Scores):
         weight: float = 0.3,
         half: bool = False,
     ) -> None:
-        if k1 < 1 or not 1 <= k2 <= k1 + 1 or not 0 <= weight <= 1:
+        if k1 < 1 or k2 < 1 or not 0 <= weight <= 1:
             raise DataError(
-                f"re-ranking needs k1 of at least 1, k2 in 1..k1+1 and a weight in 0..1; got {k1}, {k2} and {weight:g}"
+                f"re-ranking needs k1 and k2 of at least 1 and a weight in 0..1; got {k1}, {k2} and {weight:g}"
             )
         self._distances, self._weight = Euclidean(queries, gallery), weight
         self.shape = self._distances.shape
         kind = "float16" if half else "float32"
         self.source = f"k-reciprocal re-ranking, k1 {k1}, k2 {k2}, weight {weight:g}, {kind}"
         everything = torch.cat([queries.detach().float(), gallery.detach().to(queries.device).float()])
-        near, self._far = _nearest(everything, k1 + 1)
+        near, self._far = _nearest(everything, max(k1 + 1, k2))
         dtype = np.float16 if half else np.float32
-        codes = _averaged(_encoded(everything, near, self._far, k1, dtype), near[:, :k2])
+        codes = _averaged(_encoded(everything, near[:, : k1 + 1], self._far, k1, dtype), near[:, :k2])
         self._query_codes, self._by_column = codes.head(len(queries)), codes.tail(len(queries)).transposed(len(near))
 
     def rows(self, start: int, stop: int) -> Tensor:
@@ -99,20 +99,6 @@ def expanded(queries: Tensor, gallery: Tensor, k: int, *, alpha: float = 0.0) ->
     for place in range(found.shape[1]):
         total += weights[:, place, None] * gallery[found[:, place].to(gallery.device)].to(total)
     return total / (1 + weights.sum(1, keepdim=True))
-
-
-@final
-class Expanded(Scores):
-    """Inner products of `expanded` queries with the gallery; arguments and errors as there."""
-
-    def __init__(self, queries: Tensor, gallery: Tensor, k: int, *, alpha: float = 0.0) -> None:
-        self._products = InnerProduct(expanded(queries, gallery, k, alpha=alpha), gallery)
-        self.shape = self._products.shape
-        self.source = f"inner product after query expansion, k {k}, alpha {alpha:g}"
-
-    def rows(self, start: int, stop: int) -> Tensor:
-        """One product a tile."""
-        return self._products.rows(start, stop)
 
 
 class _Sparse:
