@@ -340,10 +340,10 @@ def split_captions(
 
     The side file that it writes (JSON or CSV, by its suffix) is named by `data.parts`.
     """
-    from reid_lab.datasets import write_parts
+    from reid_lab import datasets
 
     target = out or folder / "parts.json"
-    _table(("", "captions", "share"), write_parts(name, folder, target, sets, replace=replace))
+    _table(("", "captions", "share"), datasets.split_captions(name, folder, target, sets, replace=replace))
     typer.echo(str(target))
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import final
 
@@ -138,7 +139,8 @@ class Lines:
 
 
 def metrics_table(rows: Mapping[str, Mapping[str, float]], title: str) -> Table:
-    """One row per split, one column per metric, in percent."""
+    """One row per split, one column per metric, in percent; below, a row for each task of a protocol (`CC/mAP`)."""
+    rows = {name: row for split, metrics in rows.items() for name, row in _by_task(split, metrics).items()}
     table = Table(title=title, title_justify="left")
     table.add_column("")
     shown = [name for name in METRICS if any(name in row for row in rows.values())]
@@ -147,3 +149,26 @@ def metrics_table(rows: Mapping[str, Mapping[str, float]], title: str) -> Table:
     for split, row in rows.items():
         table.add_row(split, *(f"{row[name]:.2f}" if name in row else "" for name in shown))
     return table
+
+
+def _by_task(split: str, metrics: Mapping[str, float]) -> dict[str, dict[str, float]]:
+    """The bare metrics under the split's name, those of each task under the task's, in the order given."""
+    rows: dict[str, dict[str, float]] = {split: {}}
+    for name, value in metrics.items():
+        task, _, metric = name.rpartition("/")
+        rows.setdefault(f"{split}  {task}" if task else split, {})[metric] = value
+    return rows
+
+
+@contextmanager
+def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on stderr that (done, in all) moves; nothing where stderr is no terminal."""
+    bar = Progress(
+        TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=Console(stderr=True)
+    )
+    if not bar.console.is_terminal:
+        yield lambda done, total: None
+        return
+    with bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -10,13 +10,18 @@ from typing import Literal
 import numpy as np
 
 from reid_lab.catalogue import cache_folder, load_data
+from reid_lab.console import progress_bar
 from reid_lab.contracts import IMAGE_ROLES
 from reid_lab.data import DATASETS
+from reid_lab.data.captions import split_all, write_parts
 from reid_lab.data.check import Report, check
 from reid_lab.data.items import SPLITS, Dataset
-from reid_lab.data.reading import Reader
+from reid_lab.data.readers.captioned import IMAGES
+from reid_lab.data.reading import Faults, Reader
 from reid_lab.data.synthetic import Synthetic, SyntheticSpec, open_synthetic
-from reid_lab.errors import SpecError
+from reid_lab.data.writers import writer
+from reid_lab.data.writers.base import write
+from reid_lab.errors import DataError, SpecError
 
 
 def open_data(name: str, sets: Sequence[str] = (), folder: Path | None = None) -> Dataset:
@@ -43,26 +48,43 @@ def _reader(name: str, folder: Path, sets: Sequence[str]) -> Reader:
 
 def check_folder(name: str, folder: Path, sets: Sequence[str] = (), *, contents: bool = False) -> Report:
     """What is in a data set's folder and everything that is wrong with it; `contents`: hash the files' contents."""
-    return check(_reader(name, folder, sets), folder, contents=contents)
+    reader = _reader(name, folder, sets)
+    with progress_bar("images") as progress:
+        return check(reader, folder, contents=contents, progress=progress)
 
 
 def write_layout(name: str, folder: Path, pixels: Literal["jpeg", "png"] = "jpeg", sets: Sequence[str] = ()) -> None:
     """Writes the embedded world in the layout of a data set; `sets` say how it is drawn. Raises `UserError`s."""
-    from reid_lab.data.writers import writer
-    from reid_lab.data.writers.base import write
-
     how = writer(name)
     knobs = {"roles": list(how.roles), **how.knobs}
     write(how, open_world("synthetic", [*(f"{k}={json.dumps(v)}" for k, v in knobs.items()), *sets]), folder, pixels)
 
 
-def write_parts(
+def split_captions(
     name: str, folder: Path, target: Path, sets: Sequence[str] = (), *, replace: bool = False
 ) -> list[tuple[str, ...]]:
-    """Writes a side file with the identity and clothes parts of a data set's captions; returns its coverage as rows."""
-    from reid_lab.data.captions import split_folder
+    """Writes a side file with the identity and clothes parts of a data set's captions.
 
-    return split_folder(_reader(name, folder, sets), folder, target, replace=replace)
+    Its paths are those of the data set's own annotations. Returns the coverage as rows: what, how many, share.
+    Raises `DataError` for a data set without captions, with faults, or a target that exists (unless `replace`).
+    """
+    faults = Faults()
+    items = _reader(name, folder, sets).read(folder, faults).items
+    faults.settle()
+    images = np.isin(items.role, IMAGE_ROLES)
+    file_of = dict(zip(items.image_id[images].tolist(), items.path[images].tolist(), strict=True))
+    told = [
+        (str(file_of[moment]).removeprefix(f"{IMAGES}/"), number, text)
+        for role, moment, number, text in zip(
+            items.role.tolist(), items.image_id.tolist(), items.number.tolist(), items.caption.tolist(), strict=True
+        )
+        if role == "caption" and moment in file_of
+    ]
+    if not told:
+        raise DataError(f"{folder}: {name} has no captions to split")
+    rows, coverage = split_all(told)
+    write_parts(target, rows, overwrite=replace)
+    return [(what, str(count), share) for what, count, share in coverage.rows()]
 
 
 def open_world(name: str, sets: Sequence[str] = ()) -> Synthetic:

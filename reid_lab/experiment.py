@@ -328,9 +328,7 @@ def evaluate_run(
         look = {"metrics": metrics, "data": whole.dataset.digest, "protocol": loaded.spec.eval.protocol}
         journal.record("note", "look_at_test", result.best_step, look)
     title = f"{folder.run_id} on {loaded.spec.data.name}{mark(result)}"
-    rows = {"test": {name: value for name, value in metrics.items() if "/" not in name}}
-    rows |= {one.task.name: one.metrics for one in found} if len(found) > 1 else {}
-    console.print(shown.metrics_table(rows, title))
+    console.print(shown.metrics_table({"test": metrics}, title))
     for told in measuring.sentences(found):
         console.print(told)
     return metrics

@@ -204,6 +204,7 @@ def facts(found: Sequence[Found]) -> list[dict[str, Any]]:
             "draws_of_the_gallery": len(one.draws),
             "expansion": None if one.how.expansion is None else asdict(one.how.expansion),
             "rerank": None if one.how.rerank is None else asdict(one.how.rerank),
+            "notes": list(one.task.notes),
             **one.draws[0].facts(),
             "metrics": one.metrics,
         }
@@ -222,6 +223,7 @@ def sentences(found: Sequence[Found]) -> Iterator[str]:
             f"{TREATMENT[task.no_match]}), {len(task.gallery)} in the gallery{drawn}; "
             f"removed: {task.removed} ({first.removed} pairs{f', {first.junk} junk items' if first.junk else ''})"
         )
+        yield from (f"{name}{note}" for note in task.notes)
     how = found[0].how
     extra = f"; query expansion k {how.expansion.k}, alpha {how.expansion.alpha:g}" if how.expansion else ""
     yield f"AP: {how.ap}; scores: {found[0].draws[0].scores}{extra}; {TIES}"
