@@ -229,7 +229,15 @@ def datasets() -> None:
     """The data sets that can be read."""
     from reid_lab.data import DATASETS
 
-    _table(("name", ""), ((name, entry.doc) for name, entry in DATASETS.items()))
+    _table(("name", "protocol", ""), ((name, entry.protocol, entry.doc) for name, entry in DATASETS.items()))
+
+
+@listing.command()
+def protocols() -> None:
+    """The evaluation protocols."""
+    from reid_lab.data.protocols import PROTOCOLS
+
+    _table(("name", ""), ((name, protocol.doc) for name, protocol in PROTOCOLS.items()))
 
 
 @listing.command()
