@@ -96,14 +96,14 @@ _NOUNS: Mapping[str, str] = {
         earbud earpiece headset ipod mp3 book notebook magazine newspaper paper folder binder file envelope document
         laptop tablet ipad bottle cup mug drink coffee water can soda food snack sandwich fan box package parcel
         carton basket bucket cane stick crutch racket bat ball skateboard lanyard badge card key keys towel blanket
-        flower bouquet balloon toy tray plate cigarette strap handle object item thing something carrier grocery
+        bouquet balloon toy tray plate cigarette object item thing something carrier grocery
         groceries bagpack backback bagback packback packpack haversack crossbody
     """,
     "k": """
         stripe strip line pattern print logo design graphic picture image lettering letter word writing text number
         emblem symbol slogan sleeve collar zipper zip buttons cuff trim lining hem seam accent patch dot check plaid
         polka floral lace ruffle frill fur sequin embroidery hole rip tear neckline edge edging piping panel band
-        laces sole soles tassel buckle color colour detail fabric material style marking
+        laces sole soles flower strap handle tassel buckle color colour detail fabric material style marking
     """,
     "x": """
         street road sidewalk pavement path pathway floor ground grass building wall door doorway entrance exit hall
@@ -175,6 +175,8 @@ _OTHERS: Mapping[str, str] = {
     "H": "has have having had possesses sporting features featuring shows showing includes including haves",
     "B": "is are was were be been am appears appear seems seem becomes remains s",
     "V": """
+        walking standing sitting facing looking riding talking turning moving going waiting leaning stepping
+        strolling heading reaching swinging bending smiling posing staring gazing glancing approaching crouching
         walk walks walked stand stands stood sit sits sat look looks looked run runs ride rides faces facing talk
         talks turn turns turned move moves go goes going cross crosses crossed wait waits stroll strolls lean leans
         raise raised bent bend bends captured taken photographed seen viewed pictured shown pose poses reach reaches

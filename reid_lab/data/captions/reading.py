@@ -30,6 +30,7 @@ class Reading:
     pieces: list[Piece] = field(default_factory=list)
     subject: tuple[int, int] | None = None
     told: bool = False  # the subject tells more than that there is a person
+    said: set[str] = field(default_factory=set)  # adjectives of the subject, lower case
     pronoun: str = ""  # the first that tells the gender
     verb: str = ""  # W, C, H, B, V or empty
     wording: str = ""  # the verb as the parts say it

@@ -64,8 +64,8 @@ def read_parts(path: Path) -> PartsTable:
 
     Raises:
         DataError: the file cannot be read or has another suffix; or every fault in it, with its line: columns that
-            are unknown (each once) or missing, values of the wrong type, negative indices, rows that stand there twice, text
-            that is not valid Unicode.
+            are unknown (each once) or missing, values of the wrong type, negative indices, rows that stand there
+            twice, text that is not valid Unicode.
     """
     kind = _kind_of(path)
     try:
@@ -85,15 +85,16 @@ def read_parts(path: Path) -> PartsTable:
         if isinstance(record, Fault):
             faults.append(record)
             continue
-        found = [Fault(unknown("column", name, COLUMNS), where) for name in record if name not in (*COLUMNS, *strange)]
-        strange.update(record)
+        news = [name for name in record if name not in COLUMNS and name not in strange]
+        strange.update(news)
+        found = [Fault(unknown("column", name, COLUMNS), where) for name in news]
         found += [Fault(what, where) for what in _faults(record)]
         faults += found
         if found:
             continue
         key = (record["file_path"], record["caption_index"])
         if key in parts:
-            faults.append(Fault(f"caption {key[1]} of {key[0]} stands in line {first[key]}", where))
+            faults.append(Fault(f"caption {key[1]} of {key[0]} stands in line {first[key]} already", where))
             continue
         first[key] = line
         parts[key] = (_part(record.get("id_caption")), _part(record.get("cloth_caption")))
@@ -208,8 +209,9 @@ def _json_records(text: str, path: Path) -> Iterator[_Record]:
         line += text.count("\n", counted, at)
         yield line, Fault("no JSON (an object, or ] after the last one, is expected)", f"{path}:{line}")
         return
-    if _skip(text, at + 1) != len(text):
-        line += text.count("\n", counted, at)
+    end = _skip(text, at + 1)
+    if end != len(text):
+        line += text.count("\n", counted, end)
         yield line, Fault("no JSON (something follows the list)", f"{path}:{line}")
 
 

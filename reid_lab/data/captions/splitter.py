@@ -199,12 +199,11 @@ def _person(r: Reading, first: int, end: int) -> None:
         r.subject, r.told = (first, end), telling
     elif telling:
         # "The young man" after "A man": only what is new.
-        known = {token.lower() for token in r.tokens[r.subject[0] : r.subject[1]]}
-        new = [k for k in range(first, end) if r.classes[k] in "na" and r.tokens[k].lower() not in known]
-        told = {r.tokens[k].lower() for p in r.pieces if p.verb == "is" for k in range(p.first, p.end)}
-        new = [k for k in new if r.tokens[k].lower() not in told]
+        r.said.update(token.lower() for token in r.tokens[r.subject[0] : r.subject[1]])
+        new = [k for k in range(first, end) if r.classes[k] in "na" and r.tokens[k].lower() not in r.said]
         if new:
             r.add(IDENTITY, "is", new[0], new[-1] + 1)
+            r.said.update(r.tokens[k].lower() for k in new)
     r.before, r.behind_subject = None, True
 
 
@@ -234,7 +233,7 @@ def _thing(r: Reading, first: int, end: int, letters: str, head: str) -> None:
         side = _place(r, letters, before)
     else:
         side = REST
-    if hangs and before and before.side == side and (head in "gcklbx" or link != "w" or side == REST):
+    if hangs and before and before.side == side and (head in "gklbx" or link != "w" or side == REST):
         r.before = r.add(side, before.verb, r.joint, end, link, tail=True)
     elif side == REST and before and before.side == REST and before.end == first:
         before.end = end
