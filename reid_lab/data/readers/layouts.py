@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,7 +24,6 @@ def base_of(root: Path, names: Sequence[str], inner: Sequence[str], layout: str)
     for below in ("", *inner):
         if any((root / below / name).exists() for name in names):
             return f"{below}/" if below else ""
-    parts = [name.split("/")[0] for name in names]
-    above = root.resolve().parent
-    hint = f"; is the folder above it meant ({above})?" if root.resolve().name in parts else ""
+    above = Path(os.path.abspath(root)).parent
+    hint = f"; is the folder above it meant ({above})?" if all((above / name).exists() for name in names) else ""
     raise DataError(Fault(f"data.root must hold {layout}{hint}", str(root)))
