@@ -81,7 +81,7 @@ class Omni(Protocol):
         """
         refuse("omni", options, "its queries and gallery are its own (cross_modal takes any)", "queries", "gallery")
         gallery = joint(dataset.items, split, ("rgb",), "gallery")
-        listed = split == "test" and bool(dataset.listed)
+        listed = split == "test" and any(map(len, dataset.listed.values()))
         for name in dataset.listed if listed else ():
             if name not in KINDS:
                 raise DataError(f"omni: {unknown('kind of query', name, KINDS)}")

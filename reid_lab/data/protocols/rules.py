@@ -6,7 +6,7 @@ A label that is unknown (-1) equals nothing and differs from nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,8 +47,15 @@ def same(name: str) -> Test:
     """Takes out gallery items whose label is the query's."""
 
     def of(queries: Groups, gallery: Groups) -> Removed:
-        asking, there = label(queries, name), label(gallery, name)
-        return lambda query, numbers: (there[numbers] == asking[query]) & (asking[query] != ABSENT)
+        asking, there = label(queries, name).tolist(), label(gallery, name)
+
+        def removed(query: int, numbers: np.ndarray) -> np.ndarray:
+            if asking[query] == ABSENT:
+                return np.zeros(len(numbers), dtype=bool)
+            gone: np.ndarray = there[numbers] == asking[query]
+            return gone
+
+        return removed
 
     return of
 
@@ -57,11 +64,13 @@ def other(name: str) -> Test:
     """Takes out gallery items whose label is another than the query's, where both are known."""
 
     def of(queries: Groups, gallery: Groups) -> Removed:
-        asking, there = label(queries, name), label(gallery, name)
+        asking, there = label(queries, name).tolist(), label(gallery, name)
 
         def removed(query: int, numbers: np.ndarray) -> np.ndarray:
-            found = there[numbers]
-            gone: np.ndarray = (found != asking[query]) & (found != ABSENT) & (asking[query] != ABSENT)
+            wanted, found = asking[query], there[numbers]
+            if wanted == ABSENT:
+                return np.zeros(len(numbers), dtype=bool)
+            gone: np.ndarray = (found != wanted) & (found != ABSENT)
             return gone
 
         return removed
@@ -69,12 +78,19 @@ def other(name: str) -> Test:
     return of
 
 
-def either(tests: Sequence[Test]) -> Test:
+def either(first: Test, *others: Test) -> Test:
     """Takes out what any of the tests takes out."""
 
     def of(queries: Groups, gallery: Groups) -> Removed:
-        parts = [test(queries, gallery) for test in tests]
-        return lambda query, numbers: np.logical_or.reduce([part(query, numbers) for part in parts])
+        one, *more = (test(queries, gallery) for test in (first, *others))
+
+        def removed(query: int, numbers: np.ndarray) -> np.ndarray:
+            gone = one(query, numbers)
+            for part in more:
+                gone = gone | part(query, numbers)
+            return gone
+
+        return removed
 
     return of
 
@@ -86,16 +102,16 @@ NOTHING = Rule("nothing")
 RULES: dict[str, Rule] = {
     "nothing": NOTHING,
     "moment": Rule("the query's own moment", MOMENT, ("image_ids",)),
-    "camera": Rule("the query's identity in its camera, and its own moment", either((CAMERA, MOMENT)), ("camids",)),
-    "scene": Rule("the query's identity in its scene, and its own moment", either((SCENE, MOMENT)), ("scenes",)),
+    "camera": Rule("the query's identity in its camera, and its own moment", either(CAMERA, MOMENT), ("camids",)),
+    "scene": Rule("the query's identity in its scene, and its own moment", either(SCENE, MOMENT), ("scenes",)),
     "clothes": Rule(
         "the query's identity in its camera or in the same clothes, and its own moment",
-        either((CAMERA, same("clothes"), MOMENT)),
+        either(CAMERA, same("clothes"), MOMENT),
         ("camids", "clothes"),
     ),
     "other_clothes": Rule(
         "the query's identity in its camera or in other clothes, and its own moment",
-        either((CAMERA, other("clothes"), MOMENT)),
+        either(CAMERA, other("clothes"), MOMENT),
         ("camids", "clothes"),
     ),
 }

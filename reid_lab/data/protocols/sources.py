@@ -30,7 +30,7 @@ class BySource(Protocol):
         items = dataset.items
         if len(np.unique(items.source)) < 2:
             return self.inner.tasks(dataset, split, options)
-        names: tuple[str, ...] = getattr(dataset, "sources", ())
+        names = tuple(dataset.sources)
         made: list[Retrieval] = []
         for number in np.unique(items.source[items.split == split]).tolist():
             name = names[number] if number < len(names) else str(number)
