@@ -24,6 +24,7 @@ from reid_lab.seeding import mix, uniform
 
 _ATTEMPTS = 10  # rectangles that are tried before an image stays whole
 _AT_HAND = 1 << 17  # numbers that stay in a processor's cache from one step to the next
+_PIXELS = 1 << 12  # whose noise is drawn at a time
 _COLOUR = ("rgb", "cpencil")  # the roles whose colours mean something
 
 Colour = tuple[float, float, float]
@@ -62,13 +63,18 @@ def _statistics(spec: InputSpec, device: torch.device) -> tuple[Tensor, Tensor]:
     return torch.tensor(spec.mean, device=device).view(-1, 1, 1), torch.tensor(spec.std, device=device).view(-1, 1, 1)
 
 
+def _few(images: Tensor) -> int:
+    """How many images are taken at a time."""
+    return max(1, _AT_HAND // max(1, images[:1].numel())) if images.device.type == "cpu" else max(1, len(images))
+
+
 def normalise(images: Tensor, spec: InputSpec) -> Tensor:
     """(n, C, H, W) uint8 -> float32 with the spec's mean and standard deviation, given for pixels in [0, 1]."""
     mean, std = _statistics(spec, images.device)
     if images.device.type != "cpu":
         return (images.to(torch.float32) / 255.0 - mean) / std
     pixels = torch.empty(images.shape, dtype=torch.float32)
-    few = max(1, _AT_HAND // max(1, images[:1].numel()))
+    few = _few(images)
     for target, source in zip(torch.split(pixels, few), torch.split(images, few), strict=True):
         target.copy_(source).div_(255.0).sub_(mean).div_(std)
     return pixels
@@ -111,14 +117,14 @@ def _moved_singly(images: Tensor, flips: Tensor, offset: Tensor) -> Tensor:
 
 
 def _blend(other: Tensor, pixels: Tensor, factor: Tensor) -> Tensor:
-    """`other` + factor·(pixels - other) on whole grey levels in float32, cut off to 0..255 as Pillow does."""
-    return (other + factor * (pixels - other)).clamp_(0.0, 255.0).floor_()
+    """`other` + factor·(pixels - other), in place, in whole grey levels, cut off to 0..255 as Pillow does."""
+    return pixels.sub_(other).mul_(factor).add_(other).clamp_(0.0, 255.0).floor_()
 
 
 def _grey(pixels: Tensor) -> Tensor:
     """Luma (n, 1, H, W) in whole grey levels, ITU-R 601 with 16 bits after the point."""
     red, green, blue = pixels.to(torch.int32).unbind(1)
-    return ((red * 19595 + green * 38470 + blue * 7471 + 0x8000) >> 16)[:, None]
+    return (red * 19595).add_(green, alpha=38470).add_(blue, alpha=7471).add_(0x8000)[:, None] >> 16
 
 
 def jitter(images: Tensor, keys: Tensor, name: str, augmentation: Augmentation) -> Tensor:
@@ -134,17 +140,24 @@ def jitter(images: Tensor, keys: Tensor, name: str, augmentation: Augmentation) 
         return images
     amounts = (augmentation.brightness, augmentation.contrast, augmentation.saturation)
     spread = torch.tensor(amounts, device=images.device)
-    factors = (1.0 + spread * (2.0 * draw[chosen, 1:] - 1.0)).T[:, :, None, None, None]
-    pixels = images[chosen].to(torch.float32)
-    if augmentation.brightness:
-        pixels = _blend(torch.zeros((), device=images.device), pixels, factors[0])
-    if augmentation.contrast:
+    factors = 1.0 + spread * (2.0 * draw[chosen, 1:] - 1.0)
+    few = _few(images)
+    parts = zip(torch.split(images[chosen], few), torch.split(factors, few), strict=True)
+    return images.index_copy(0, chosen, torch.cat([_recoloured(part, of, amounts) for part, of in parts]))
+
+
+def _recoloured(images: Tensor, factors: Tensor, amounts: tuple[float, float, float]) -> Tensor:
+    """Images (n, 3, H, W) uint8 with brightness, contrast and saturation, where these may change, by `factors` (n, 3)."""
+    pixels, (brightness, contrast, saturation) = images.to(torch.float32), factors.T[:, :, None, None, None]
+    if amounts[0]:
+        pixels = _blend(torch.zeros((), device=images.device), pixels, brightness)
+    if amounts[1]:
         grey = _grey(pixels).sum(dim=(1, 2, 3))  # of integers: exact in any order
         middle = torch.floor(grey.to(torch.float64) / pixels[0, 0].numel() + 0.5).to(torch.float32)
-        pixels = _blend(middle[:, None, None, None], pixels, factors[1])
-    if augmentation.saturation:
-        pixels = _blend(_grey(pixels).to(torch.float32), pixels, factors[2])
-    return images.index_copy(0, chosen, pixels.to(torch.uint8))
+        pixels = _blend(middle[:, None, None, None], pixels, contrast)
+    if amounts[2]:
+        pixels = _blend(_grey(pixels).to(torch.float32), pixels, saturation)
+    return pixels.to(torch.uint8)
 
 
 def erasing_boxes(keys: Tensor, name: str, size: tuple[int, int], augmentation: Augmentation) -> Tensor:
@@ -206,7 +219,9 @@ def erase(images: Tensor, keys: Tensor, name: str, augmentation: Augmentation, c
     if augmentation.erase_value == "noise":
         # Hashing numbers for every pixel would take longer than the rest: only erased ones get any.
         row, y, x = erasing_mask(boxes, (height, width)).nonzero(as_tuple=True)
-        images[row, :, y, x] = gaussian(mix(keys[row] ^ (y * width + x)), f"noise/{name}", channels)
+        own = mix(keys[row] ^ (y * width + x))
+        parts = torch.split(own, _PIXELS) if images.device.type == "cpu" else (own,)
+        images[row, :, y, x] = torch.cat([gaussian(part, f"noise/{name}", channels) for part in parts])
         return images
     if colours is None:
         colour = CLIP_MEAN if augmentation.erase_value == "clip_mean" else (0.0, 0.0, 0.0)
