@@ -1,6 +1,7 @@
 """MSVR310: scenes, vehicles' folders; what its reader finds in a written folder, and what it says of a bad one."""
 
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -32,10 +33,16 @@ def embedded(tmp_path_factory):
     return open_synthetic(SMALL, tmp_path_factory.mktemp("cache"))
 
 
+@pytest.fixture(scope="module")
+def written(embedded, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("written") / "MSVR310"
+    write(writer("msvr310"), embedded, folder, "png")
+    return folder
+
+
 @pytest.fixture
-def folder(embedded, tmp_path):
-    write(writer("msvr310"), embedded, tmp_path / "MSVR310", "png")
-    return tmp_path / "MSVR310"
+def folder(written, tmp_path):
+    return shutil.copytree(written, tmp_path / "MSVR310")
 
 
 def opened(folder, **fields):

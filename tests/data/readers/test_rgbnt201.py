@@ -1,6 +1,7 @@
 """RGBNT201: what its reader finds in a written folder, and what it says of a bad one."""
 
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -33,10 +34,16 @@ def embedded(tmp_path_factory):
     return open_synthetic(SMALL, tmp_path_factory.mktemp("cache"))
 
 
+@pytest.fixture(scope="module")
+def written(embedded, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("written") / "RGBNT201"
+    write(writer("rgbnt201"), embedded, folder, "png")
+    return folder
+
+
 @pytest.fixture
-def folder(embedded, tmp_path):
-    write(writer("rgbnt201"), embedded, tmp_path / "RGBNT201", "png")
-    return tmp_path / "RGBNT201"
+def folder(written, tmp_path):
+    return shutil.copytree(written, tmp_path / "RGBNT201")
 
 
 def opened(folder, **fields):
