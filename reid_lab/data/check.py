@@ -193,32 +193,32 @@ def _unusual(image: Image.Image) -> str:
 
 
 def _counted(items: Items, expected: Mapping[str, Counts]) -> Iterator[tuple[str, ...]]:
-    """Rows of `Report.head`; where the literature counts a split whose items have sides, a row for all of them."""
-    roles = items.roles()
-    first = next((role for role in roles if role in IMAGE_ROLES), "")
+    """Rows of `Report.head`; where the literature counts a split whose items have sides, rows for all of them."""
     for split in SPLITS:
         here = items.split == split
         sides = [side for side in SIDES if (here & (items.side == side)).any()]
         for side in sides:
             counts = expected.get(f"{split} {side}".strip(), Counts())
-            yield from _rows(items, here & (items.side == side), split, side or "-", first, counts)
+            yield from _rows(items, here & (items.side == side), split, side or "-", counts)
         if split in expected and sides not in ([], [""]):
-            yield from _rows(items, here, split, "all", first, expected[split])
+            yield from _rows(items, here, split, "all", expected[split])
 
 
-def _rows(
-    items: Items, chosen: np.ndarray, split: str, side: str, first: str, counts: Counts
-) -> Iterator[tuple[str, ...]]:
-    for role in ROLES:
-        own = chosen & (items.role == role)
+def _rows(items: Items, chosen: np.ndarray, split: str, side: str, counts: Counts) -> Iterator[tuple[str, ...]]:
+    """A row for each role, and one for all images where several roles have some."""
+    images = [role for role in IMAGE_ROLES if (chosen & (items.role == role)).any()]
+    kinds = [(role, [role]) for role in ROLES]
+    for name, roles in [("images", images), *kinds] if len(images) > 1 else kinds:
+        own = chosen & np.isin(items.role, roles)
         if not own.any():
             continue
-        expected = counts.images if role == first else counts.captions if role == "caption" else None
-        people = counts.identities if role in (first, "caption") else None
+        whole = roles == images  # the literature counts the images of all roles together
+        expected = counts.images if whole else counts.captions if name == "caption" else None
+        people = counts.identities if whole or name == "caption" else None
         cameras = len(set(items.camid[own].tolist()) - {ABSENT})
         identities = len(set(items.pid[own].tolist()) - {ABSENT})
         yield (
-            split, side, role, str(int(own.sum())), _stated(expected), str(identities), _stated(people),
+            split, side, name, str(int(own.sum())), _stated(expected), str(identities), _stated(people),
             str(cameras) if cameras else "-",
         )  # fmt: skip
 

@@ -56,7 +56,10 @@ class Faults:
 
 @dataclass(frozen=True)
 class Counts:
-    """What the literature counts in a split; None where it says nothing, or counts differently."""
+    """What the literature counts in a split; None where it says nothing, or counts differently.
+
+    images: of all image roles together.
+    """
 
     identities: int | None = None
     images: int | None = None

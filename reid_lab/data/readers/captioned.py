@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import Annotated, Any
 
 from reid_lab.contracts import IMAGE_ROLES
+from reid_lab.data.captions.sidefile import read_parts
 from reid_lab.data.folders import FolderSpec
 from reid_lab.data.items import ABSENT, SPLITS, Row, resolve_modality, tabulate
 from reid_lab.data.reading import Faults, Reading, json_of, kind_of, ordered_numbers, record_faults, valid_text
@@ -26,12 +27,21 @@ class CaptionedSpec(FolderSpec):
     parts: Annotated[str | None, LOCAL] = None  # where it lies is no part of the identity; what it says is
 
 
-def counted_from(first: int) -> Callable[[Sequence[Record]], tuple[list[int], int]]:
+@dataclass(frozen=True)
+class Numbering:
+    """The pid of every record; what ids count from; what was done to the ids, where that must be known."""
+
+    pids: Sequence[int]
+    first_id: int = 0
+    note: str = ""
+
+
+def counted_from(first: int) -> Callable[[Sequence[Record]], Numbering]:
     """pids that are ids less `first`, or less the lowest id of a file that goes below."""
 
-    def pids(records: Sequence[Record]) -> tuple[list[int], int]:
+    def pids(records: Sequence[Record]) -> Numbering:
         start = min([first, *(record["id"] for record in records)])
-        return [record["id"] - start for record in records], start
+        return Numbering([record["id"] - start for record in records], start)
 
     return pids
 
@@ -41,19 +51,21 @@ class Style:
     """How a data set writes its records.
 
     path_key: the key of the image's path, relative to `imgs/`. told: that path -> the camera, from 0, and the name
-    of the scene, as far as the path tells them (else -1, None). pids: the good records -> the pid of each, and
-    what ids count from. joined: several records may show one image of one person; their captions are joined.
+    of the scene, as far as the path tells them (else -1, None). pids: the good records -> the pid of each.
+    joined: several records may show one image of one person; their captions are joined.
     """
 
     path_key: str
     told: Callable[[str], tuple[int, str | None]]
-    pids: Callable[[Sequence[Record]], tuple[list[int], int]]
+    pids: Callable[[Sequence[Record]], Numbering]
     splits: tuple[str, ...] = SPLITS
     joined: bool = False
 
 
-def read_records(raw: bytes, path: Path, style: Style, faults: Faults, aliases: Mapping[str, str]) -> Reading:
-    """Items in the order of the records: each image, then its captions.
+def read_records(
+    raw: bytes, path: Path, style: Style, faults: Faults, aliases: Mapping[str, str], parts: str | None = None
+) -> Reading:
+    """Items in the order of the records: each image, then its captions, each caption followed by its parts.
 
     `scene` numbers the scenes' names in sorted order; captions share camera and scene with their image.
 
@@ -63,16 +75,17 @@ def read_records(raw: bytes, path: Path, style: Style, faults: Faults, aliases: 
         style: how its records are written.
         faults: is told of every record that cannot be used; those are left out.
         aliases: further names of modalities.
+        parts: the side file; a part that it does not have is no item. Its paths may begin with `imgs/` or not.
 
     Raises:
         DataError: the annotation is no list of records.
     """
     records = _good(json_of(raw, path), path, style, faults, aliases)
-    pids, first_id = style.pids(records)
+    numbering = style.pids(records)
     told = [style.told(record[style.path_key]) for record in records]
     scenes = ordered_numbers(scene for _, scene in told if scene is not None)
     shots: dict[object, list[Row]] = {}
-    for place, (record, pid, (camid, scene)) in enumerate(zip(records, pids, told, strict=True)):
+    for place, (record, pid, (camid, scene)) in enumerate(zip(records, numbering.pids, told, strict=True)):
         split, role = record["split"], resolve_modality(record.get("modality", "rgb"), aliases)
         file = str(PurePosixPath(IMAGES) / record[style.path_key])
         image = Row(split, role, pid, len(shots), file, camid=camid, scene=ABSENT if scene is None else scenes[scene])
@@ -82,9 +95,40 @@ def read_records(raw: bytes, path: Path, style: Style, faults: Faults, aliases: 
             for number, caption in enumerate(record["captions"], start=len(shown) - 1)
         ]
     again = len(records) - len(shots)
-    notes = (f"{again} records show an image that an earlier one shows: captions joined",) if again else ()
+    notes = [f"{again} records show an image that an earlier one shows: captions joined"] if again else []
+    notes += [numbering.note] if numbering.note else []
     rows = [row for shown in shots.values() for row in shown]
-    return Reading(tabulate(rows), raw, first_id=first_id, notes=notes)
+    if parts is not None:
+        rows, digest = _with_parts(rows, Path(parts), faults)
+        raw += digest
+    return Reading(tabulate(rows), raw, first_id=numbering.first_id, notes=tuple(notes))
+
+
+def _with_parts(rows: Sequence[Row], path: Path, faults: Faults) -> tuple[list[Row], bytes]:
+    """The rows, each caption followed by the parts that the side file has of it; the digest of that file."""
+    try:
+        table = read_parts(path)
+    except DataError as error:
+        for fault in error.faults:
+            faults.add("parts", fault.what, fault.where)
+        return list(rows), b""
+    whole = not faults  # else a row may cite a record that was left out
+    out: list[Row] = []
+    known: set[tuple[str, int]] = set()
+    shown = ""
+    for row in rows:
+        out.append(row)
+        shown = row.path or shown
+        if row.role == "caption":
+            names = dict.fromkeys((shown, shown.removeprefix(f"{IMAGES}/")))
+            known |= {(name, row.number) for name in names}
+            found = (table.lookup(name, row.number) for name in names)
+            identity, clothes = next((pair for pair in found if pair != (None, None)), (None, None))
+            out += [replace(row, role="id_caption", caption=identity)] if identity is not None else []
+            out += [replace(row, role="cloth_caption", caption=clothes)] if clothes is not None else []
+    for name, number in table.unmatched(known) if whole else ():
+        faults.add("parts", f"the data set has no caption {number} of {name}", path)
+    return out, table.digest.encode()
 
 
 def _good(records: Any, path: Path, style: Style, faults: Faults, aliases: Mapping[str, str]) -> list[Record]:

@@ -34,17 +34,17 @@ def _told(path: str) -> tuple[int, str]:
 STYLE = Style("file_path", _told, counted_from(1))
 
 
-def read(root: Path, faults: Faults, aliases: Mapping[str, str]) -> Reading:
+def read(root: Path, faults: Faults, aliases: Mapping[str, str], parts: str | None = None) -> Reading:
     """The records of `reid_raw.json`; pids are ids less 1."""
     path = root / ANNOTATIONS
-    return read_records(annotation_bytes(path, LAYOUT), path, STYLE, faults, aliases)
+    return read_records(annotation_bytes(path, LAYOUT), path, STYLE, faults, aliases, parts)
 
 
 def reader(spec: CuhkPedesSpec) -> Reader:
     """The reader with the names of modalities that a spec adds, and its file of parts."""
     return Reader(
         name="cuhk_pedes",
-        read=partial(read, aliases=spec.aliases),
+        read=partial(read, aliases=spec.aliases, parts=spec.parts),
         layout=LAYOUT,
         expected={
             "train": Counts(11003, 34054, 68126),
