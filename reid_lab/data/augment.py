@@ -147,7 +147,7 @@ def jitter(images: Tensor, keys: Tensor, name: str, augmentation: Augmentation) 
 
 
 def _recoloured(images: Tensor, factors: Tensor, amounts: tuple[float, float, float]) -> Tensor:
-    """Images (n, 3, H, W) uint8 with brightness, contrast and saturation, where these may change, by `factors` (n, 3)."""
+    """Images (n, 3, H, W) uint8 with brightness, contrast and saturation changed by `factors` (n, 3), if at all."""
     pixels, (brightness, contrast, saturation) = images.to(torch.float32), factors.T[:, :, None, None, None]
     if amounts[0]:
         pixels = _blend(torch.zeros((), device=images.device), pixels, brightness)
