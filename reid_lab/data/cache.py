@@ -94,12 +94,11 @@ class Cache:
         return self._arrays.get(key)
 
     def keep(self, key: Hashable, array: np.ndarray) -> None:
-        """Keeps the array, if there is room."""
+        """Keeps the array, or a contiguous copy of it, if there is room."""
         with self._lock:
-            if key in self._arrays or not self._room(array.nbytes):
-                return
-            self._arrays[key] = array
-            self.nbytes += array.nbytes
+            if key not in self._arrays and self._room(array.nbytes):
+                self._arrays[key] = np.ascontiguousarray(array)
+                self.nbytes += array.nbytes
 
     def _room(self, nbytes: int) -> bool:
         if self.limit == "auto" and not self._full and self.nbytes + nbytes > self._granted:

@@ -66,7 +66,7 @@ def plain(image: Image.Image) -> Image.Image:
 def framed(
     image: Image.Image, mode: Mode, size: tuple[int, int], window: Window | None, filtered: Image.Resampling
 ) -> np.ndarray:
-    """A window of a plain image, or all of it, at a size: (C, height, width) uint8.
+    """A window of a plain image, or all of it, at a size: (C, height, width) uint8, a view whose channels lie last.
 
     Raises:
         ValueError: the window is empty or leaves the image.
@@ -82,7 +82,7 @@ def framed(
     if image.size != (width, height):
         image = image.resize((width, height), filtered)
     pixels = np.asarray(image)
-    return pixels[None] if mode == "L" else np.ascontiguousarray(pixels.transpose(2, 0, 1))
+    return pixels[None] if mode == "L" else pixels.transpose(2, 0, 1)
 
 
 @final
