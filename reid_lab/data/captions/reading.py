@@ -41,7 +41,8 @@ class Reading:
     behind_subject: bool = False
 
     def add(self, side: str, verb: str, first: int, end: int, link: str = "", tail: bool = False) -> Piece:
-        """A new piece behind the others."""
+        """A new piece behind the others; no token is in two."""
+        first = max(first, self.pieces[-1].end) if self.pieces else first
         piece = Piece(side, verb, first, end, link, tail)
         self.pieces.append(piece)
         return piece

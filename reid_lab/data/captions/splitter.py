@@ -83,7 +83,7 @@ def _word(r: Reading, letter: str, at: int) -> None:
             r.other = False
     elif letter == "N":
         r.add(REST, "", at, at + 1)
-        r.other, r.before = True, None
+        r.other, r.before, r.link = True, None, ""
     elif letter == ".":
         r.verb = r.wording = r.link = ""
         r.before, r.other, r.behind_subject = None, False, False

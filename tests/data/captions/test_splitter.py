@@ -98,6 +98,21 @@ def test_a_slip_of_the_pen_is_forgiven():
     assert parts == Parts("A man", "a person wearing grey trousars, carrying a blue bakcpack", None)
 
 
+@pytest.mark.parametrize(
+    ("text", "rest"),
+    [
+        ("A headset with isn't cheek.", "isn't cheek"),
+        ("He had fifty resting probably midi.", None),
+    ],
+)
+def test_no_word_is_said_twice(text, rest):
+    parts = split_caption(text)
+    assert parts.rest == rest
+    found = Counter(t for part in (parts.identity, parts.clothes, parts.rest) for t in TOKEN.findall(part or ""))
+    assert found["isn't"] <= 1
+    assert found["probably"] <= 1
+
+
 @settings(max_examples=150, deadline=None)
 @given(st.lists(st.sampled_from([*sorted(WORDS), "zyx", "man's", "T-Shirt", ".", ",", ";", "/", "("]), max_size=30))
 def test_parts_hold_the_words_of_the_source_and_each_once(words):
