@@ -33,19 +33,49 @@ def test_distances_are_those_of_the_definition():
     torch.testing.assert_close(whole(Euclidean(q, g)).double(), expected, rtol=1e-5, atol=1e-5)
 
 
+def matmul_precision():
+    return torch.backends.mkldnn.matmul.fp32_precision, torch.backends.cuda.matmul.fp32_precision
+
+
+class Watched:
+    """A right factor that notes the precision of the products it takes part in."""
+
+    def __init__(self, factor, seen):
+        self.factor, self.seen = factor, seen
+
+    def __rmatmul__(self, left):
+        self.seen.append(matmul_precision())
+        return left @ self.factor
+
+
 def test_products_are_float32_whatever_surrounds_them():
     q, g = embeddings((9, 50), (12, 50))
-    expected = whole(InnerProduct(q, g))
+    expected, before = whole(InnerProduct(q, g)), matmul_precision()
+    seen = []
+    watched = InnerProduct(q, g)
+    watched._targets = Watched(g.T, seen)
+    try:
+        torch.backends.mkldnn.matmul.fp32_precision = "bf16"
+        torch.backends.cuda.matmul.fp32_precision = "tf32"
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            found = whole(InnerProduct(q, g))
+            whole(watched)
+        assert matmul_precision() == ("bf16", "tf32")
+    finally:
+        torch.backends.mkldnn.matmul.fp32_precision, torch.backends.cuda.matmul.fp32_precision = before
+    assert seen == [("ieee", "ieee")]
+    assert found.dtype == torch.float32
+    assert torch.equal(found, expected)
+
+
+def test_torch_s_older_setting_stays_readable():
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("medium")
     try:
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            found = whole(InnerProduct(q, g))
+        whole(InnerProduct(*embeddings((2, 3), (2, 3))))
         assert torch.get_float32_matmul_precision() == "medium"
     finally:
         torch.set_float32_matmul_precision(before)
-    assert found.dtype == torch.float32
-    assert torch.equal(found, expected)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
