@@ -81,7 +81,8 @@ class ClothesChanging(Protocol):
 
     `general` removes the query's identity in its camera, `CC` also in the same clothes, `SC` (same clothes)
     also in other clothes; each its own moment too. CC is the headline: its metrics stand bare. Val: every
-    image queries all others. Where cameras are unknown, clothes and moments alone decide.
+    image queries all others. Where cameras are unknown, clothes and moments alone decide. The authors of
+    PRCC draw one gallery image of each person, ten times: `eval.gallery: {shots: 1, trials: 10}`.
     """
 
     doc = "three tasks: general (same camera removed), CC (same clothes too; the headline), SC (other clothes too)"
