@@ -91,7 +91,7 @@ def check(reader: Reader, root: Path, *, contents: bool = False, progress: Progr
             faults.add("unreadable data set", fault.what, fault.where)
         return Report(reader.name, reader.source, (), _grouped(faults), faults.counts(), ())
     found = inspect(reading, root, faults)
-    notes, hashes = _opened(reading, root, found.sizes, faults, progress)
+    notes, hashes = _opened(reading, root, found.sizes, faults, contents, progress)
     notes = [*reading.notes, *notes]
     empty = sum(not text.strip() for text in reading.items.caption.tolist() if text is not None)
     if empty:
@@ -115,7 +115,7 @@ def _grouped(faults: Faults) -> tuple[Fault, ...]:
 
 @dataclass(frozen=True)
 class _Seen:
-    """One image file: what is wrong with it or unusual about it, height and width, sha256 of its bytes."""
+    """One image file: what is wrong with it or unusual about it, height and width, sha256 of its bytes or nothing."""
 
     fault: Fault | None
     note: str
@@ -124,9 +124,14 @@ class _Seen:
 
 
 def _opened(
-    reading: Reading, root: Path, sizes: Mapping[str, int], faults: Faults, progress: Progress | None
+    reading: Reading,
+    root: Path,
+    sizes: Mapping[str, int],
+    faults: Faults,
+    contents: bool,
+    progress: Progress | None,
 ) -> tuple[list[str], dict[str, str]]:
-    """Decodes the images that are there; returns notes and the sha256 of each file."""
+    """Decodes the images that are there; returns notes, and the sha256 of each file when contents are asked for."""
     windows = _windows(reading)
     paths = [path for path, size in sizes.items() if size and os.path.isfile(root / path)]
     notes: list[str] = []
@@ -135,7 +140,7 @@ def _opened(
     with ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1)) as pool:
         for start in range(0, len(paths), _PORTION):
             part = paths[start : start + _PORTION]
-            looked = pool.map(lambda path: _look(root / path, windows.get(path, ())), part)
+            looked = pool.map(lambda path: _look(root / path, windows.get(path, ()), contents), part)
             for done, (path, seen) in enumerate(zip(part, looked, strict=True), start=start + 1):
                 if seen.fault is not None:
                     faults.found.append(("unreadable image", seen.fault))
@@ -164,11 +169,11 @@ def _windows(reading: Reading) -> dict[str, tuple[Window, ...]]:
     return found
 
 
-def _look(file: Path, windows: tuple[Window, ...]) -> _Seen:
+def _look(file: Path, windows: tuple[Window, ...], contents: bool) -> _Seen:
     sha, note = "", ""
     try:
         raw = file.read_bytes()
-        sha = hashlib.sha256(raw).hexdigest()
+        sha = hashlib.sha256(raw).hexdigest() if contents else ""
         with Image.open(BytesIO(raw)) as opened:
             note = _unusual(opened)
             image = plain(opened)
