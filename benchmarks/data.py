@@ -92,6 +92,8 @@ def processor(folder: Path, names: list[str], rounds: int) -> None:
         base: partial(decoded, folder, names),
         "decode and resize": partial(only_read, plain, names),
         "decode, resize, augment": partial(whole, plain, prepare["IRRA's"], names),
+        "decode, resize, augment with noise": partial(whole, plain, prepare["with noise"], names),
+        "decode, resize, augment with jitter": partial(whole, plain, prepare["with jitter"], names),
         "from the cache, augment": partial(whole, kept, prepare["IRRA's"], names),
     }
     if find_spec("simplejpeg"):

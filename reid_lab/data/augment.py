@@ -24,7 +24,6 @@ from reid_lab.seeding import mix, uniform
 
 _ATTEMPTS = 10  # rectangles that are tried before an image stays whole
 _AT_HAND = 1 << 17  # numbers that stay in a processor's cache from one step to the next
-_PIXELS = 1 << 12  # whose noise is drawn at a time
 _COLOUR = ("rgb", "cpencil")  # the roles whose colours mean something
 
 Colour = tuple[float, float, float]
@@ -217,16 +216,26 @@ def erase(images: Tensor, keys: Tensor, name: str, augmentation: Augmentation, c
     channels, height, width = images.shape[1:]
     boxes = erasing_boxes(keys, name, (height, width), augmentation)
     if augmentation.erase_value == "noise":
-        # Hashing numbers for every pixel would take longer than the rest: only erased ones get any.
-        row, y, x = erasing_mask(boxes, (height, width)).nonzero(as_tuple=True)
-        own = mix(keys[row] ^ (y * width + x))
-        parts = torch.split(own, _PIXELS) if images.device.type == "cpu" else (own,)
-        images[row, :, y, x] = torch.cat([gaussian(part, f"noise/{name}", channels) for part in parts])
-        return images
+        return _with_noise(images, boxes, keys, f"noise/{name}")
     if colours is None:
         colour = CLIP_MEAN if augmentation.erase_value == "clip_mean" else (0.0, 0.0, 0.0)
         colours = torch.tensor(colour[:channels], device=images.device).expand(len(images), -1)
     return fill(images, boxes, colours)
+
+
+def _with_noise(images: Tensor, boxes: Tensor, keys: Tensor, name: str) -> Tensor:
+    """Images (n, C, H, W) with normal numbers in their boxes; only these pixels are hashed any, which takes longest."""
+    channels, height, width = images.shape[1:]
+    if images.device.type != "cpu":
+        row, y, x = erasing_mask(boxes, (height, width)).nonzero(as_tuple=True)
+        images[row, :, y, x] = gaussian(mix(keys[row] ^ (y * width + x)), name, channels)
+        return images
+    for image, key, (top, left, tall, wide) in zip(images, keys, boxes.tolist(), strict=True):
+        if tall:
+            places = torch.arange(top, top + tall)[:, None] * width + torch.arange(left, left + wide)
+            noise = gaussian(mix(key ^ places.reshape(-1)), name, channels)
+            image[:, top : top + tall, left : left + wide] = noise.T.reshape(channels, tall, wide)
+    return images
 
 
 def own_colours(images: Tensor, spec: InputSpec, value: EraseValue) -> Tensor | None:

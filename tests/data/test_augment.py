@@ -25,7 +25,7 @@ from reid_lab.data.augment import (
     normalise,
 )
 from reid_lab.errors import DataError, SpecError
-from reid_lab.seeding import keys, uniform
+from reid_lab.seeding import keys, mix, uniform
 
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 SPEC = InputSpec(size=(24, 12), mean=MEAN, std=STD)
@@ -222,6 +222,16 @@ def test_an_image_at_a_time_gives_the_same_bits_as_a_batch_at_once():
     values = torch.randn(40, 3, generator=torch.Generator().manual_seed(1))
     masked = torch.where(erasing_mask(boxes, (H, W))[:, None], values[:, :, None, None], found)
     assert torch.equal(fill(found.clone(), boxes, values), masked)
+
+
+def test_noise_is_that_of_all_boxes_at_once():
+    own = keys(4, 0, torch.arange(30))
+    images = torch.zeros(30, 3, H, W)
+    boxes = erasing_boxes(own, "rgb", (H, W), augmentation())
+    found = augment._with_noise(images.clone(), boxes, own, "noise/rgb")
+    row, y, x = erasing_mask(boxes, (H, W)).nonzero(as_tuple=True)
+    images[row, :, y, x] = gaussian(mix(own[row] ^ (y * W + x)), "noise/rgb", 3)
+    torch.testing.assert_close(found, images, rtol=0, atol=1e-6)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
