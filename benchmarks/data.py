@@ -1,6 +1,6 @@
 """How fast images come from their files, beside Pillow that only decodes them; on a GPU, how long a step waits.
 
-    python benchmarks/data.py [--images 192] [--rounds 9] [--steps 60]
+    python benchmarks/data.py [--images 192] [--rounds 9] [--steps 60] [--quality 95]
 
 Photographs of the embedded world are written as JPEG of 384x128 and read at 256x128. Rates are images per second
 of processor time, of all threads together: per core. Each round measures every row once, one after the
@@ -44,7 +44,7 @@ KINDS = {
 }
 
 
-def written(folder: Path, images: int, quality: int = 90) -> list[str]:
+def written(folder: Path, images: int, quality: int) -> list[str]:
     """The names of so many photographs."""
     world = replace(SyntheticSpec().world, image_size=STORED)
     names = [f"{number:05d}.jpg" for number in range(images)]
@@ -188,10 +188,11 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=192)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--quality", type=int, default=95, help="of the JPEG; 95 is what OpenCV writes unasked")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        names = written(folder, asked.images)
+        names = written(folder, asked.images, asked.quality)
         processor(folder, names, asked.rounds)
         if torch.cuda.is_available():
             accelerator(folder, names, asked.steps)
