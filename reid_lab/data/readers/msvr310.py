@@ -9,14 +9,15 @@ of the query's vehicle and scene. The queries are also in the gallery. pids are 
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Literal
 
 from reid_lab.data.folders import FolderSpec
 from reid_lab.data.items import Row, tabulate
-from reid_lab.data.readers.layouts import base_of
-from reid_lab.data.reading import Counts, Faults, Reader, Reading, entries
+from reid_lab.data.readers.layouts import base_of, listing
+from reid_lab.data.reading import Counts, Faults, Reader, Reading
 
 PARTS = (("train", "", "bounding_box_train"), ("test", "query", "query3"), ("test", "gallery", "bounding_box_test"))
 SPECTRA = {"rgb": "vis", "nir": "ni", "tir": "th"}
@@ -40,19 +41,17 @@ def read(root: Path, faults: Faults) -> Reading:
     rows: list[Row] = []
     moment = 0
     for split, side, part in PARTS:
-        vehicles = entries(root / base / part, "folders")
-        if not vehicles:
-            faults.add("missing folder", "no vehicles in it, or no such folder", root / base / part)
-        for vehicle in vehicles:
+        for vehicle in listing(root / base / part, "folders", faults, "no vehicles in it, or no such folder"):
             folders = {role: f"{base}{part}/{vehicle}/{spectrum}" for role, spectrum in SPECTRA.items()}
-            names = sorted({name for folder in folders.values() for name in entries(root / folder, "images")})
-            if not names:
+            before = len(faults.found)
+            names = sorted({name for folder in folders.values() for name in listing(root / folder, "images", faults)})
+            if not names and len(faults.found) == before:
                 what = f"no images in its folders {', '.join(SPECTRA.values())}"
                 faults.add("missing folder", what, root / base / part / vehicle)
             for name in names:
                 told = _NAME.match(name)
                 if told is None or vehicle.lstrip("0") != told[1].lstrip("0"):
-                    where = next(root / folder / name for folder in folders.values() if (root / folder / name).exists())
+                    where = next(root / at / name for at in folders.values() if os.path.lexists(root / at / name))
                     what = f"the name must look like {vehicle:>04}_s002_v0_000.jpg (vehicle, scene, camera)"
                     faults.add("file name", what, where)
                     continue

@@ -14,8 +14,8 @@ from typing import Literal
 
 from reid_lab.data.folders import FolderSpec
 from reid_lab.data.items import Row, tabulate
-from reid_lab.data.readers.layouts import base_of
-from reid_lab.data.reading import Counts, Faults, Reader, Reading, entries
+from reid_lab.data.readers.layouts import base_of, listing
+from reid_lab.data.reading import Counts, Faults, Reader, Reading
 
 PARTS = (("train", "", "bounding_box_train"), ("test", "query", "query"), ("test", "gallery", "bounding_box_test"))
 WINDOWS = {"rgb": (0, 0, 256, 128), "nir": (256, 0, 256, 128), "tir": (512, 0, 256, 128)}
@@ -36,10 +36,7 @@ def read(root: Path, faults: Faults) -> Reading:
     rows: list[Row] = []
     moment = 0
     for split, side, part in PARTS:
-        names = entries(root / base / part, "images")
-        if not names:
-            faults.add("missing folder", "no images in it, or no such folder", root / base / part)
-        for name in names:
+        for name in listing(root / base / part, "images", faults, "no images in it, or no such folder"):
             told = _NAME.match(name)
             if told is None or not 1 <= int(told[2]) <= CAMERAS:
                 what = f"the name must look like 0502_c0001_000.jpg (vehicle, camera from 1 to {CAMERAS})"

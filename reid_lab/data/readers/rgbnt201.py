@@ -8,14 +8,15 @@ are the authors' identities. (`train_141`, a part of `train_171`, is not read.)
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Literal
 
 from reid_lab.data.folders import FolderSpec
 from reid_lab.data.items import Row, tabulate
-from reid_lab.data.readers.layouts import base_of
-from reid_lab.data.reading import Counts, Faults, Reader, Reading, entries
+from reid_lab.data.readers.layouts import base_of, listing
+from reid_lab.data.reading import Counts, Faults, Reader, Reading
 
 PARTS = {"train": "train_171", "test": "test"}
 SPECTRA = {"rgb": "RGB", "nir": "NI", "tir": "TI"}
@@ -40,13 +41,16 @@ def read(root: Path, faults: Faults) -> Reading:
     moment = 0
     for split, part in PARTS.items():
         folders = {role: f"{base}{part}/{spectrum}" for role, spectrum in SPECTRA.items()}
-        names = sorted({name for folder in folders.values() for name in entries(root / folder, "images")})
-        if not names:
+        before = len(faults.found)
+        names = sorted({name for folder in folders.values() for name in listing(root / folder, "images", faults)})
+        if not names and len(faults.found) == before:
             faults.add("missing folder", f"no images in its folders {', '.join(SPECTRA.values())}", root / base / part)
         for name in names:
             told = _NAME.match(name)
             if told is None:
-                where = next(root / folder / name for folder in folders.values() if (root / folder / name).exists())
+                where = next(
+                    root / folder / name for folder in folders.values() if os.path.lexists(root / folder / name)
+                )
                 faults.add("file name", "the name must look like 000258_cam1_0_00.jpg (identity, camera from 1)", where)
                 continue
             pid, camera = int(told[1]), int(told[2]) - 1

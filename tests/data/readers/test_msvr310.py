@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from reid_lab.data import DATASETS
+from reid_lab.data.protocols import PROTOCOLS, Options
 from reid_lab.data.readers.msvr310 import read
 from reid_lab.data.reading import Faults
 from reid_lab.data.synthetic import SyntheticSpec, open_synthetic
@@ -91,6 +92,13 @@ def test_the_scene_filter_removes_some_matches_and_leaves_some(folder):
         assert (items.camid[removed] != items.camid[query]).sum() == 1  # the camera filter would have left it
 
 
+def test_the_protocol_filters_scenes(folder):
+    (task,) = PROTOCOLS["multispectral"].tasks(opened(folder), "test", Options())
+    assert "scene" in task.removed
+    assert (len(task.queries), len(task.gallery)) == (2, 8)
+    assert tuple(task.queries.members) == ROLES
+
+
 def test_the_three_images_of_a_moment_share_it_and_queries_are_moments_of_their_own(folder):
     items = opened(folder).items
     assert items.image_id.tolist() == [row // 3 for row in range(len(items))]
@@ -132,6 +140,18 @@ def test_a_moment_without_one_spectrum_is_told_or_goes_without(folder):
     assert faults(folder) == [f"{lost}: the image is missing"]
     items = opened(folder, missing="skip").items
     assert items.role[(items.side == "query") & (items.pid == 5)].tolist() == ["rgb", "tir"]
+
+
+def test_folders_that_may_not_be_read_are_told_all_at_once(folder, monkeypatch):
+    real, shut = os.scandir, [folder / "query3" / "0005" / "ni", folder / "bounding_box_test" / "0006" / "th"]
+
+    def guarded(path):
+        if path in shut:
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", guarded)
+    assert faults(folder) == [f"{path}: the folder cannot be read (Permission denied)" for path in shut]
 
 
 def test_what_is_wrong_is_told_together(folder):

@@ -9,6 +9,7 @@ import pytest
 
 from reid_lab.data import DATASETS
 from reid_lab.data.omni import AVERAGES, KINDS, QUERY_KINDS
+from reid_lab.data.protocols import PROTOCOLS, Options
 from reid_lab.data.readers.orbench import FOLDERS, GALLERY, TEST, TRAIN, read
 from reid_lab.data.reading import Faults
 from reid_lab.data.synthetic import SyntheticSpec, open_synthetic
@@ -146,6 +147,16 @@ def test_every_item_of_the_anchor_asks_once_with_partners_of_its_person(written)
         not np.array_equal(dataset.listed["NIR+CP"].members["cpencil"], dataset.listed[kind].members["cpencil"])
         for kind in ("NIR+CP+SK", "NIR+CP+TEXT", "NIR+CP+SK+TEXT")
     )  # drawn, not the first of each
+
+
+def test_the_omni_protocol_asks_the_listed_queries_in_published_order(written):
+    dataset = opened(written)
+    tasks = PROTOCOLS["omni"].tasks(dataset, "test", Options())
+    assert [task.name for task in tasks] == PUBLISHED
+    for task in tasks:
+        assert tuple(task.queries.members) == KINDS[task.name]
+        assert np.array_equal(task.queries.pids, dataset.listed[task.name].pids)
+        assert len(task.gallery) == 6
 
 
 def test_writing_twice_gives_the_same_files(embedded, written, tmp_path):
