@@ -20,8 +20,9 @@ from reid_lab.data.reading import Counts, Faults, Reader, Reading, ordered_numbe
 
 LAYOUT = "train/, query/ and test/ (or LTCC_ReID/ with them)"
 INSIDE = ("LTCC_ReID",)
+EXAMPLE = "144_1_c11_011239.png (person, outfit, camera from 1)"
 _FOLDERS = (("train", "train", ""), ("query", "test", "query"), ("test", "test", "gallery"))
-_NAME = re.compile(r"(\d{1,9})_(\d{1,9})_c([1-9]\d{0,3})[._-][ -~]*", re.ASCII)
+_NAME = re.compile(r"(\d{1,9})_(\d{1,9})_c([1-9]\d{0,3})[._-].*", re.ASCII)
 
 
 class LtccSpec(FolderSpec):
@@ -39,7 +40,7 @@ def read(root: Path, faults: Faults) -> Reading:
         (split, side, path, int(match[1]), int(match[2]), int(match[3]) - 1)
         for folder, split, side in _FOLDERS
         if folder in there
-        for path, match in named(root, place, folder, _NAME, faults)
+        for path, match in named(root, place, folder, _NAME, EXAMPLE, faults)
     ]
     clothes = ordered_numbers(_worn(pid, outfit) for _, _, _, pid, outfit, _ in found)
     return Reading(

@@ -21,13 +21,14 @@ from typing import Literal
 
 from reid_lab.data.folders import FolderSpec
 from reid_lab.data.items import ABSENT, Row, tabulate
-from reid_lab.data.reading import Counts, Faults, Reader, Reading, entries, ordered_numbers
+from reid_lab.data.reading import Counts, Faults, Reader, Reading, entries, ordered_numbers, valid_text
 from reid_lab.errors import DataError, Fault, nearest
 
 LAYOUT = "bounding_box_train/, query/ and bounding_box_test/"
 INSIDE = ("Market-1501-v15.09.15",)
+EXAMPLE = "0002_c1s1_000451_03.jpg (person, camera from 1)"
 _FOLDERS = (("bounding_box_train", "train", ""), ("query", "test", "query"), ("bounding_box_test", "test", "gallery"))
-_NAME = re.compile(r"(-1|\d{1,9})_c([1-9]\d{0,3})(?:s(\d{1,4}))?[._-][ -~]*", re.ASCII)
+_NAME = re.compile(r"(-1|\d{1,9})_c([1-9]\d{0,3})(?:s(\d{1,4}))?[._-].*", re.ASCII)
 _JUNK, _DISTRACTOR = -1, 0
 _SEQUENCES = 10_000
 
@@ -48,7 +49,7 @@ def read(root: Path, faults: Faults) -> Reading:
     there = present(root / place, names, faults, LAYOUT)
     found, junk = [], 0
     for folder, split, side in _FOLDERS:
-        for path, match in named(root, place, folder, _NAME, faults) if folder in there else ():
+        for path, match in named(root, place, folder, _NAME, EXAMPLE, faults) if folder in there else ():
             pid, camera = int(match[1]), int(match[2]) - 1
             if pid == _JUNK:
                 junk += 1
@@ -112,23 +113,24 @@ def present(folder: Path, names: Sequence[str], faults: Faults, layout: str) -> 
 
 
 def named(
-    root: Path, place: str, folder: str, pattern: re.Pattern[str], faults: Faults
+    root: Path, place: str, folder: str, pattern: re.Pattern[str], example: str, faults: Faults
 ) -> Iterator[tuple[str, re.Match[str]]]:
     """The images in `root/place/folder` in sorted order: path relative to `root`, and what `pattern` found in the name.
 
-    Other files are passed over. A name that does not fit is a fault, and so is a folder without images.
+    Other files are passed over. A name that does not fit (`example` is one that does) is a fault, and so is a
+    folder without images.
     """
     inside = Path(place) / folder
     names = entries(root / inside, "images")
     if not names:
         faults.add("no images", "there are no images in it", root / inside)
     for name in names:
-        match = pattern.fullmatch(name)
+        match = pattern.fullmatch(name) if valid_text(name) else None
         if match:
             yield (inside / name).as_posix(), match
         else:
             shown = str(root / inside / name).encode(errors="backslashreplace").decode()
-            faults.add("file name", "the name is none of this data set: it does not tell who is seen", shown)
+            faults.add("file name", f"the name must look like {example}", shown)
 
 
 def reader(spec: Market1501Spec) -> Reader:

@@ -33,7 +33,7 @@ INSIDE = ("MSMT17_V1", "MSMT17_V2", "MSMT17", "msmt17")
 _LISTS = (("train", "train", ""), ("val", "train", ""), ("query", "test", "query"), ("gallery", "test", "gallery"))
 _FOLDERS = {"train": ("train", "mask_train_v2"), "test": ("test", "mask_test_v2")}
 _LINE = re.compile(r"(?P<path>\S(?:.*\S)?)\s+(?P<pid>\d{1,9})", re.ASCII)
-_NAME = re.compile(r"(?:[ -~]*/)?\d+_\d+_(?P<camera>\d{1,4})(?:_(?P<slot>[!-~]+?))?(?:_[ -~]*|\.\w+)", re.ASCII)
+_NAME = re.compile(r"(?:.*/)?\d+_\d+_(?P<camera>\d{1,4})(?:_(?P<slot>[!-~]+?))?(?:_.*|\.\w+)", re.ASCII)
 _EXAMPLE = "0000/0000_000_01_0303morning_0015_0.jpg 0"
 
 

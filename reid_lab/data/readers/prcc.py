@@ -30,9 +30,10 @@ from reid_lab.data.reading import Counts, Faults, Reader, Reading, entries, orde
 LAYOUT = "rgb/ with train/, val/ and test/"
 INSIDE = ("rgb", "prcc/rgb", "PRCC/rgb")
 CAMERAS = "ABC"
+EXAMPLE = "A_cropped_rgb001.jpg (camera A, B or C)"
 _CHANGED, _GALLERY = "C", "A"
-_LEARNT = re.compile(r"([ABC])_[ -~]*", re.ASCII)
-_TESTED = re.compile(r"[ -~]*", re.ASCII)
+_LEARNT = re.compile(r"([ABC])_.*", re.ASCII)
+_TESTED = re.compile(r".*", re.DOTALL)
 _ID = re.compile(r"\d{1,9}", re.ASCII)
 
 
@@ -51,14 +52,14 @@ def read(root: Path, faults: Faults) -> Reading:
             found += [
                 ("train", "", pid, match[1], path)
                 for pid, person in _people(root / place, folder, faults)
-                for path, match in named(root, place, person, _LEARNT, faults)
+                for path, match in named(root, place, person, _LEARNT, EXAMPLE, faults)
             ]
             continue
         for camera in present(root / place / folder, tuple(CAMERAS), faults, "rgb/test/ with A/, B/ and C/"):
             found += [
                 ("test", "gallery" if camera == _GALLERY else "query", pid, camera, path)
                 for pid, person in _people(root / place, f"{folder}/{camera}", faults)
-                for path, _ in named(root, place, person, _TESTED, faults)
+                for path, _ in named(root, place, person, _TESTED, "cropped_rgb001.jpg", faults)
             ]
     clothes = ordered_numbers(_worn(pid, camera) for _, _, pid, camera, _ in found)
     return Reading(

@@ -119,7 +119,7 @@ def test_everything_that_is_wrong_is_told_at_once(few):
     (few / FEW[3]).unlink()
     assert [line.replace(f"{few}/", "") for line in told("ltcc", few)] == [
         *(
-            f"train/{name}: the name is none of this data set: it does not tell who is seen"
+            f"train/{name}: the name must look like 144_1_c11_011239.png (person, outfit, camera from 1)"
             for name in ("001_1_c0_000007.png", "001_c3_000007.png", "portrait.png")
         ),
         "query: there are no images in it",

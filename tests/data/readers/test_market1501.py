@@ -233,9 +233,9 @@ def test_strays_are_passed_over_and_upper_case_suffixes_are_read(few):
     (few / "bounding_box_test" / "Thumbs.db").write_bytes(b"\xd0\xcf")
     (few / "readme.txt").write_text("Market-1501")
     (few / "query" / ".0001_c1s1_001051_00.jpg").write_bytes(b"")
-    fill(few, ["gt_bbox/0001_c1s1_001051_00.jpg", "query/0001_c5s1_001051_00.JPG"])
+    fill(few, ["gt_bbox/0001_c1s1_001051_00.jpg", "query/0001_c5s1_001051_00.JPG", "query/0001_c4s1_\u00e9.jpg"])
     items = opened("market1501", few).items
-    assert len(items) == before + 1
+    assert len(items) == before + 2
     assert "query/0001_c5s1_001051_00.JPG" in column(items, "path")
 
 
@@ -253,7 +253,17 @@ def test_data_of_others_in_this_layout_is_read(few):
 def test_a_name_that_does_not_fit_is_told(few, name):
     fill(few, [f"query/{name}"])
     (line,) = told("market1501", few)
-    assert line.startswith(f"{few / 'query' / name}: the name is none of this data set")
+    assert line.startswith(
+        f"{few / 'query' / name}: the name must look like 0002_c1s1_000451_03.jpg (person, camera from 1)"
+    )
+
+
+def test_a_name_that_is_no_unicode_is_told_without_it(few):
+    with open(os.fsencode(few / "query") + b"/0001_c5s1_\xff.jpg", "wb") as file:
+        file.write(b"x")
+    (line,) = told("market1501", few)
+    assert line.encode()  # fit to be printed
+    assert "0001_c5s1_\\udcff.jpg: the name must look like" in line
 
 
 def test_everything_that_is_wrong_is_told_at_once(few):

@@ -140,8 +140,8 @@ def test_everything_that_is_wrong_is_told_at_once(few):
     (few / FEW[0]).write_bytes(b"")
     (few / "rgb" / "test" / "B").rename(few / "rgb" / "test" / "b")
     assert [line.replace(f"{few}/rgb/", "") for line in told("prcc", few)] == [
-        "train/092/Bag.jpg: the name is none of this data set: it does not tell who is seen",
-        "train/092/D_cropped_rgb001.jpg: the name is none of this data set: it does not tell who is seen",
+        "train/092/Bag.jpg: the name must look like A_cropped_rgb001.jpg (camera A, B or C)",
+        "train/092/D_cropped_rgb001.jpg: the name must look like A_cropped_rgb001.jpg (camera A, B or C)",
         "val/121: there are no images in it",
         "val/strays: the folder's name is no person's number, e.g. 001",
         "test/B: no such folder; data.root must hold rgb/test/ with A/, B/ and C/; is 'b' meant?",
