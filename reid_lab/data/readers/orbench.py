@@ -177,6 +177,8 @@ def _partners(people: Mapping[str, int], folder: Path, table: _Table, partial_pe
 def _gallery(content: Mapping[str, Any], path: Path, table: _Table) -> dict[int, int]:
     """The gallery's photographs; returns the file's id -> pid."""
     pairs = _Pairs(table.faults, path, "pid")
+    if content.get(GALLERY) == []:
+        table.faults.add("key", f"{GALLERY} is empty", path)
     for number, record in _records(content, GALLERY, 1, path, table.faults):
         person = _person(record[1], "rgb")
         if isinstance(person, str):

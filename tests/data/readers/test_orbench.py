@@ -247,6 +247,11 @@ def test_wrong_keys_are_named_with_the_nearest(folder):
     ]
 
 
+def test_an_empty_gallery_is_told_once(folder):
+    edit(folder, TEST, lambda content: content.update({GALLERY: []}))
+    assert faults(folder) == [f"{folder / TEST}: {GALLERY} is empty"]
+
+
 def test_wrong_records_are_told_with_key_and_number(folder):
     def change(content):
         content["NIR+TEXT"][0] = content["NIR+TEXT"][0][:2]
