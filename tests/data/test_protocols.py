@@ -380,6 +380,13 @@ def test_kinds_without_a_query_are_named():
     assert "kinds without a query, left out of all averages: CP, SK, NIR+CP, " in found["NIR"].notes[1]
 
 
+def test_nobody_unlabelled_asks_in_a_formed_query():
+    rows = [shot(pid, pid + 1, role=role) for pid in (-1, 4) for role in ("rgb", "nir", "sketch")]
+    for task in tasks_of("omni", Table(rows)).values():
+        assert task.queries.pids.tolist() == [4]
+        assert task.gallery.pids.tolist() == [-1, 4]
+
+
 def test_listed_queries_are_taken_as_they_are():
     data = Table([*FIVE, shot(9, 90, split="val"), shot(9, 90, role="sketch", split="val")])
     items = data.items
