@@ -35,6 +35,13 @@ class Pixels(StrEnum):
     png = "png"
 
 
+class Metric(StrEnum):
+    """How features of other code are compared."""
+
+    cosine = "cosine"
+    inner = "inner"
+
+
 File = Annotated[Path, typer.Argument(help="An experiment file.", show_default=False)]
 Name = Annotated[str, typer.Argument(help="A data set; `reid-lab list datasets` names them.", show_default=False)]
 RunName = Annotated[str, typer.Argument(help="A run's id, or how it begins.", show_default=False)]
@@ -94,14 +101,69 @@ def schema() -> None:
 
 
 @app.command()
-def evaluate(run: RunName, sets: Sets = [], device: Device = None, runs: Runs = RUNS) -> None:  # noqa: B006
-    """Test a finished run's checkpoint again.
+def evaluate(
+    run: Annotated[str | None, typer.Argument(help="A run's id, or how it begins.", show_default=False)] = None,
+    features: Annotated[
+        tuple[Path, Path] | None,
+        typer.Option(
+            metavar="QUERY.npz GALLERY.npz", help="Measure features of other code instead.", show_default=False
+        ),
+    ] = None,
+    protocol: Annotated[str | None, typer.Option(help="Test with another protocol.", show_default=False)] = None,
+    dataset: Annotated[
+        str | None, typer.Option("--data", metavar="NAME", help="Test on another data set.", show_default=False)
+    ] = None,
+    rankings: Annotated[
+        Path | None, typer.Option(help="Write ranked gallery ids: .csv, .json or .npz.", show_default=False)
+    ] = None,
+    top: Annotated[int, typer.Option(min=1, help="How many ids of each ranking are written.")] = 100,
+    name: Annotated[str | None, typer.Option(help="What a run of features is called.", show_default=False)] = None,
+    metric: Annotated[Metric, typer.Option(help="How features are compared; cosine normalises them.")] = Metric.cosine,
+    sets: Sets = [],  # noqa: B006
+    device: Device = None,
+    runs: Runs = RUNS,
+) -> None:
+    """Test a finished run's checkpoint again, or features of other code.
 
-    `--set data.…` tests it on other data; every look at test data is recorded.
+    `--data NAME --set data.root=…` tests on other data; every look at test data is recorded.
     """
-    from reid_lab import console, experiment
+    from reid_lab import console
+    from reid_lab.errors import UserError
 
-    experiment.evaluate_run(run, runs, sets=sets, device=device, console=console.stdout())
+    if (run is None) == (features is None):
+        raise UserError("give a RUN, or --features QUERY.npz GALLERY.npz" + (", not both" if run else ""))
+    if features is not None:
+        if dataset is not None:
+            raise UserError("--data is for a RUN: features are computed already")
+        from reid_lab.features import evaluate_features
+
+        evaluate_features(
+            features,
+            runs,
+            console=console.stdout(),
+            protocol=protocol,
+            name=name,
+            metric=metric.value,
+            sets=sets,
+            device=device,
+            ranked=rankings,
+            top=top,
+        )
+        return
+    from reid_lab import experiment
+    from reid_lab.rankings import check
+
+    assert run is not None
+    if rankings is not None:
+        check(rankings)
+    chosen = [f"data={{name: {dataset}}}"] if dataset is not None else []
+    chosen += [f"eval.protocol={protocol}"] if protocol is not None else []
+    experiment.evaluate_run(run, runs, sets=[*chosen, *sets], device=device, console=console.stdout())
+    if rankings is not None:
+        from reid_lab.search import rank_test
+
+        rank_test(run, runs, rankings, top=top, sets=[*chosen, *sets], device=device)
+        typer.echo(f"rankings {rankings}")
 
 
 @app.command()

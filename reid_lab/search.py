@@ -127,11 +127,32 @@ def search(
     return answer
 
 
-def _rebuilt(folder: RunFolder, device: str | None) -> _Model:
+def rank_test(
+    name: str, runs: Path, out: Path, *, top: int = 100, sets: Sequence[str] = (), device: str | None = None
+) -> None:
+    """Writes the first `top` gallery ids of every query that a test of the run asks (`rankings.write`)."""
+    from reid_lab import measuring, rankings
+
+    rankings.check(out)
+    bare = _rebuilt(find(runs, name), device, sets).parts
+    dataset = open_source(bare.spec.data).dataset
+    source = Source(dataset, bare.source.facts, None)
+    parts = replace(bare, source=source, loader=Loader(dataset, bare.model.inputs))
+    asked = measuring.tasks(parts, "test")
+    if not asked:
+        raise UserError(f"{parts.spec.data.name} has nothing to rank with protocol {parts.spec.eval.protocol}")
+    made = []
+    for found, queries, gallery in measuring.measured(parts, asked):
+        names = rankings.ids(dataset.items, found.task.queries), rankings.ids(dataset.items, found.task.gallery)
+        made.append(rankings.ranked(found.task, queries, gallery, found.how, top=top, names=names))
+    rankings.write(out, made)
+
+
+def _rebuilt(folder: RunFolder, device: str | None, sets: Sequence[str] = ()) -> _Model:
     """The run's model with its selected weights, over no data yet."""
     if not folder.finished("fit"):
         raise RunError(f"{folder.run_id} has no selected weights to search with; it has not finished its training")
-    spec = load_spec(folder.path / "spec.yaml", device=device).spec
+    spec = load_spec(folder.path / "spec.yaml", sets, device=device).spec
     facts = json.loads((folder.path / "identity.json").read_text(encoding="utf-8"))["facts"]
     facts |= folder.summary().get("refit_facts", {})
     old = Facts(**{**facts, "image_size": tuple(facts["image_size"]), "roles": tuple(facts["roles"])})
