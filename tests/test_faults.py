@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from reid_lab import console, experiment
+from reid_lab import console, experiment, measuring
 from reid_lab.data.loader import TrainStream
 from reid_lab.engine import checkpoint
 from reid_lab.engine.checkpoint import BEST, LAST
