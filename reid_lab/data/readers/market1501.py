@@ -21,6 +21,7 @@ from typing import Literal
 
 from reid_lab.data.folders import FolderSpec
 from reid_lab.data.items import ABSENT, Row, tabulate
+from reid_lab.data.readers.layouts import listing
 from reid_lab.data.reading import Counts, Faults, Reader, Reading, entries, ordered_numbers, valid_text
 from reid_lab.errors import DataError, Fault, nearest
 
@@ -118,13 +119,10 @@ def named(
     """The images in `root/place/folder` in sorted order: path relative to `root`, and what `pattern` found in the name.
 
     Other files are passed over. A name that does not fit (`example` is one that does) is a fault, and so is a
-    folder without images.
+    folder without images, or one that cannot be read.
     """
     inside = Path(place) / folder
-    names = entries(root / inside, "images")
-    if not names:
-        faults.add("no images", "there are no images in it", root / inside)
-    for name in names:
+    for name in listing(root / inside, "images", faults, "there are no images in it"):
         match = pattern.fullmatch(name) if valid_text(name) else None
         if match:
             yield (inside / name).as_posix(), match

@@ -24,8 +24,9 @@ from typing import Literal
 
 from reid_lab.data.folders import FolderSpec
 from reid_lab.data.items import Row, tabulate
+from reid_lab.data.readers.layouts import listing
 from reid_lab.data.readers.market1501 import home, named, present
-from reid_lab.data.reading import Counts, Faults, Reader, Reading, entries, ordered_numbers
+from reid_lab.data.reading import Counts, Faults, Reader, Reading, ordered_numbers
 
 LAYOUT = "rgb/ with train/, val/ and test/"
 INSIDE = ("rgb", "prcc/rgb", "PRCC/rgb")
@@ -88,10 +89,7 @@ def _worn(pid: int, camera: str) -> int:
 
 def _people(base: Path, folder: str, faults: Faults) -> Iterator[tuple[int, str]]:
     """The id and the folder of each person, in the order of the names."""
-    names = entries(base / folder, "folders")
-    if not names:
-        faults.add("no people", "there are no folders of people in it", base / folder)
-    for name in names:
+    for name in listing(base / folder, "folders", faults, "there are no folders of people in it"):
         if _ID.fullmatch(name):
             yield int(name), f"{folder}/{name}"
         else:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from reid_lab.data import DATASETS
+from reid_lab.data.protocols import PROTOCOLS, Options
 from tests.data.readers.test_market1501 import (
     carved,
     column,
@@ -15,6 +16,7 @@ from tests.data.readers.test_market1501 import (
     same_pixels,
     small,
     told,
+    valid,
     written,
 )
 
@@ -87,6 +89,12 @@ def test_the_reader_finds_the_world(world, ltcc, inside):
 
 def test_val_is_carved(ltcc):
     carved("ltcc", ltcc)
+
+
+def test_every_query_has_a_match_in_its_clothes_and_in_others(ltcc):
+    dataset = opened("ltcc", ltcc)
+    for task in PROTOCOLS["clothes_changing"].tasks(dataset, "test", Options()):
+        assert len(valid(task)) == len(task.queries) == 8, task.name
 
 
 def test_any_order_of_listing_gives_the_same_items(ltcc, monkeypatch):

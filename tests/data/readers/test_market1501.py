@@ -9,6 +9,7 @@ from PIL import Image
 
 from reid_lab.data import DATASETS
 from reid_lab.data.check import check
+from reid_lab.data.protocols import PROTOCOLS, Options
 from reid_lab.data.reading import Counts
 from reid_lab.data.synthetic import SyntheticSpec, open_synthetic
 from reid_lab.data.writers import writer
@@ -77,6 +78,16 @@ def carved(name, folder):
     again = opened(name, folder, val={"identities": 0.2, "seed": 0})
     assert again.digest == dataset.digest != opened(name, folder).digest
     return dataset
+
+
+def valid(task):
+    """The cameras of those queries of a task that have a match left in the gallery."""
+    removed, left = task.rule.of(task.queries, task.gallery), []
+    for query, pid in enumerate(task.queries.pids.tolist()):
+        same = np.flatnonzero(task.gallery.pids == pid)
+        if not np.all(removed(query, same)):
+            left.append(int(task.queries.camids[query]))
+    return left
 
 
 class Backwards:
@@ -174,6 +185,13 @@ def test_the_reader_finds_the_world(world, market):
         assert there.tolist() == [path.startswith(f"{folder}/") for path in items.path]
     assert set(items.side[distractor].tolist()) == {"gallery"}
     assert same_pixels(dataset, world, moments)
+
+
+def test_every_query_has_a_match_and_distractors_stand_in_the_gallery(market):
+    (task,) = PROTOCOLS["image_to_image"].tasks(opened("market1501", market), "test", Options())
+    assert len(valid(task)) == len(task.queries) == 8
+    assert task.gallery.pids.tolist().count(0) == 4
+    assert len(task.gallery) == 12
 
 
 def test_val_is_carved(market):
@@ -283,6 +301,23 @@ def test_everything_that_is_wrong_is_told_at_once(few):
     assert lines[7] == f"{few / FEW[0]}: the image is an empty file"
     assert "identity 2 stands in two splits: train, test" in lines[8]
     assert len(lines) == 9
+
+
+def test_folders_that_may_not_be_read_are_told_with_the_rest(few, monkeypatch):
+    real = os.scandir
+
+    def scandir(path="."):
+        if str(path).endswith(("query", "bounding_box_test")):
+            raise PermissionError(13, "Permission denied")
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    (few / FEW[0]).write_bytes(b"")
+    assert told("market1501", few) == [
+        f"{few / 'query'}: the folder cannot be read (Permission denied)",
+        f"{few / 'bounding_box_test'}: the folder cannot be read (Permission denied)",
+        f"{few / FEW[0]}: the image is an empty file",
+    ]
 
 
 def test_a_folder_without_images_is_told(few):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from reid_lab.data import DATASETS
+from reid_lab.data.protocols import PROTOCOLS, Options
 from reid_lab.data.reading import Counts
 from reid_lab.data.synthetic import open_synthetic
 from reid_lab.errors import DataError
@@ -19,6 +20,7 @@ from tests.data.readers.test_market1501 import (
     same_pixels,
     small,
     told,
+    valid,
     written,
 )
 
@@ -95,6 +97,13 @@ def test_any_order_of_listing_gives_the_same_items(prcc, monkeypatch):
     same_in_any_order("prcc", prcc, monkeypatch)
 
 
+def test_b_asks_in_the_same_clothes_and_c_in_others(prcc):
+    dataset = opened("prcc", prcc)
+    tasks = {task.name: task for task in PROTOCOLS["clothes_changing"].tasks(dataset, "test", Options())}
+    assert {len(task.queries) for task in tasks.values()} == {4 + 8}
+    assert {name: set(valid(task)) for name, task in tasks.items()} == {"general": {1, 2}, "CC": {2}, "SC": {1}}
+
+
 @pytest.mark.parametrize("fields", [{"outfits": 1}, {"eval_images": 2}])
 def test_a_world_that_cannot_fill_the_three_cameras_is_refused(tmp_path, world_cache, fields):
     poor = open_synthetic(SMALL.model_copy(update={**fields, "train_identities": 1, "test_identities": 1}), world_cache)
@@ -143,8 +152,8 @@ def test_everything_that_is_wrong_is_told_at_once(few):
         "train/092/Bag.jpg: the name must look like A_cropped_rgb001.jpg (camera A, B or C)",
         "train/092/D_cropped_rgb001.jpg: the name must look like A_cropped_rgb001.jpg (camera A, B or C)",
         "val/121: there are no images in it",
-        "val/strays: the folder's name is no person's number, e.g. 001",
         "test/B: no such folder; data.root must hold rgb/test/ with A/, B/ and C/; is 'b' meant?",
+        "val/strays: the folder's name is no person's number, e.g. 001",
         "train/092/A_cropped_rgb010.jpg: the image is an empty file",
         "rgb/test/A/092/cropped_rgb002.jpg: identity 92 stands in two splits: train, test",
     ]
