@@ -15,10 +15,11 @@ from reid_lab.catalogue import cache_folder
 from reid_lab.contracts import IMAGE_ROLES, TEXT_ROLES, Architecture, Facts, Prepare
 from reid_lab.data import DATASETS
 from reid_lab.data.augment import Augmentation, make_prepare
-from reid_lab.data.items import Dataset, Groups, delivered_size, pairs, singles
+from reid_lab.data.items import Dataset, Groups, Items, delivered_size, joint, pairs, singles
 from reid_lab.data.items import facts as data_facts
 from reid_lab.data.loader import RESULT_VERSION as DATA_VERSION
 from reid_lab.data.loader import Loader, TrainStream
+from reid_lab.data.partners import Partners, partners
 from reid_lab.data.sampler import CameraBalancedSampler, IdentitySampler, MatchedPairSampler, RandomSampler, Sampler
 from reid_lab.engine.checkpoint import identify
 from reid_lab.engine.evaluate import embed
@@ -61,8 +62,10 @@ class Source:
         images, texts = [r for r in roles if r in IMAGE_ROLES], [r for r in roles if r in TEXT_ROLES]
         if len(roles) == 1:
             groups = singles(items, "train", roles[0])
-        elif len(images) == len(texts) == 1:
-            groups = pairs(items, "train", images[0], texts[0])
+        elif images and len(texts) == 1:
+            groups = pairs(items, "train", images[0], texts[0])  # further image roles are drawn: see `partners`
+        elif not texts:
+            groups = joint(items, "train", images)
         else:
             raise SpecError(f"no way is known to group items of the roles {', '.join(roles)}")
         if self.labels is None:
@@ -173,6 +176,17 @@ def fit_plan(spec: RunSpec, steps_per_epoch: int) -> FitPlan:
     )
 
 
+def _partners(spec: RunSpec, items: Items, roles: tuple[str, ...]) -> Partners | None:
+    """Who fills what a training group lacks: images of the identity, where people and not moments are paired."""
+    images = [role for role in roles if role in IMAGE_ROLES]
+    by_identity = spec.train.batch.sampler == "matched_pair" or (len(images) > 1 and len(images) < len(roles))
+    return partners(items, images) if by_identity else None
+
+
+def _loader(dataset: Dataset, model: Architecture, runtime: Runtime) -> Loader:
+    return Loader(dataset, model.inputs, pin=runtime.device.type == "cuda")
+
+
 @dataclass(frozen=True)
 class Parts:
     """Everything that a run computes with."""
@@ -188,11 +202,18 @@ class Parts:
     def stream(self) -> TrainStream:
         """The training batches."""
         groups = self.source.training(tuple(self.model.inputs))
-        return TrainStream(self.loader, groups, _sampler(self.spec, groups), self.spec.seed, self.spec.runtime.workers)
+        return TrainStream(
+            self.loader,
+            groups,
+            _sampler(self.spec, groups),
+            self.spec.seed,
+            self.spec.runtime.workers,
+            partners=_partners(self.spec, self.source.dataset.items, tuple(self.model.inputs)),
+        )
 
     def over(self, source: Source) -> Parts:
         """The same model over other data."""
-        return replace(self, source=source, loader=Loader(source.dataset, self.model.inputs))
+        return replace(self, source=source, loader=_loader(source.dataset, self.model, self.runtime))
 
     def embed(self, groups: Groups) -> Any:
         """The embeddings (n, D) of groups."""
@@ -232,7 +253,7 @@ def assemble(spec: RunSpec, source: Source, facts: Facts | None = None, *, train
         source=source,
         runtime=runtime,
         model=model.to(runtime.device),
-        loader=Loader(source.dataset, model.inputs),
+        loader=_loader(source.dataset, model, runtime),
         prepare=make_prepare(model.inputs, None),
         prepare_training=make_prepare(model.inputs, augmentation or None),
     )

@@ -96,6 +96,7 @@ class Rerank:
     k1: int
     k2: int
     weight: float
+    half: bool
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,7 @@ def scoring(spec: EvalSpec, device: torch.device = CPU) -> Scoring:
     return Scoring(
         ap=spec.ap,
         expansion=None if expansion is None else Expansion(expansion.k, expansion.alpha),
-        rerank=None if rerank is None else Rerank(rerank.k1, rerank.k2, rerank.weight),
+        rerank=None if rerank is None else Rerank(rerank.k1, rerank.k2, rerank.weight, rerank.half),
         device=device,
     )
 
@@ -137,10 +138,10 @@ def score(task: Retrieval, queries: Tensor, gallery: Tensor, how: Scoring) -> Fo
 def scores(queries: Tensor, gallery: Tensor, how: Scoring) -> Scores:
     """The similarities by which a gallery is ranked."""
     if how.expansion is not None:
-        queries = expanded(queries, gallery, min(how.expansion.k, len(gallery)), alpha=how.expansion.alpha)
+        queries = expanded(queries, gallery, how.expansion.k, alpha=how.expansion.alpha)
     if how.rerank is not None:
         rerank = how.rerank
-        return Reranked(queries, gallery, k1=rerank.k1, k2=rerank.k2, weight=rerank.weight)
+        return Reranked(queries, gallery, k1=rerank.k1, k2=rerank.k2, weight=rerank.weight, half=rerank.half)
     return InnerProduct(queries, gallery)
 
 

@@ -1,11 +1,11 @@
-"""Image files of a data set: found, measured, kept inside their folder, and read as uint8 pixels."""
+"""Image files of a data set, read as uint8 pixels."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Literal, final
 
 import numpy as np
@@ -15,59 +15,9 @@ from reid_lab.data.cache import Cache, CacheLimit
 from reid_lab.data.decode import BROKEN, Mode, Window, framed, named_decoder, unreadable
 from reid_lab.errors import DataError, Fault
 
-_SHOWN = 5
 _THREADS = 8  # reading waits for disks; Pillow decodes and resizes outside Python's lock
 _PARTS = 2  # of what is read at once, for each thread
 _RESAMPLE = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
-
-
-def measure(root: Path, folder: str, paths: Sequence[str]) -> dict[str, int]:
-    """The size in bytes of every image file: path relative to `root/folder` -> bytes.
-
-    Raises:
-        DataError: files that are missing or empty, and paths that leave `root` (absolute, `..`, or over a
-            symbolic link); one fault for each kind, with their number and the first few.
-    """
-    if not (root / folder).is_dir():
-        raise DataError(f"{root}: there is no folder {folder}/ in it")
-    base = os.path.realpath(root)
-    inside: dict[Path, bool] = {}
-    sizes: dict[str, int] = {}
-    leaving, missing, empty = [], [], []
-    for path in dict.fromkeys(paths):
-        parts = PurePosixPath(path)
-        file = root / folder / parts
-        if parts.is_absolute() or ".." in parts.parts or not _within(file, base, inside):
-            leaving.append(path)
-        elif not os.path.isfile(file):
-            missing.append(path)
-        else:
-            sizes[path] = os.path.getsize(file)
-            if not sizes[path]:
-                empty.append(path)
-    where, count = str(root / folder), len(set(paths))
-    kinds = ((leaving, f"lie outside {root}"), (missing, "are missing"), (empty, "are empty files"))
-    faults = [Fault(f"{len(of)} of {count} images {what}: {_few(of)}", where) for of, what in kinds if of]
-    if faults:
-        raise DataError(*faults)
-    return sizes
-
-
-def _within(file: Path, base: str, known: dict[Path, bool]) -> bool:
-    """Whether a file lies under `base` once symbolic links are followed; folders are looked up once."""
-    if os.path.islink(file):
-        return _under(file, base)
-    if file.parent not in known:
-        known[file.parent] = _under(file.parent, base)
-    return known[file.parent]
-
-
-def _under(path: Path, base: str) -> bool:
-    return Path(os.path.realpath(path)).is_relative_to(base)
-
-
-def _few(paths: Sequence[str]) -> str:
-    return ", ".join(paths[:_SHOWN]) + (", …" if len(paths) > _SHOWN else "")
 
 
 def common_size(folder: Path, paths: Sequence[str]) -> tuple[int, int]:

@@ -29,7 +29,7 @@ class Loader:
     """Reads the inputs of groups: images as uint8 at the size that the architecture wants, captions as ids.
 
     All captions of the wanted roles are tokenised once, here. Where three channels are wanted of an image
-    that has one, it is repeated. pin: images lie in page-locked memory, from which they go to a GPU while
+    that has one, it is repeated; of three, one is made as Pillow makes grey of colour. pin: images lie in page-locked memory, from which they go to a GPU while
     it computes.
     """
 
@@ -67,11 +67,19 @@ class Loader:
             return self._ids[role][torch.from_numpy(self._row[items])]
         wanted = self.inputs[role]
         images = torch.from_numpy(self.dataset.images(items, wanted.size))
-        if images.shape[1] not in (1, wanted.channels):
+        if images.shape[1] == 3 and wanted.channels == 1:
+            images = luminance(images)
+        elif images.shape[1] not in (1, wanted.channels):
             what = f"the images have {images.shape[1]} channels; the architecture reads {wanted.channels}"
             raise DataError(f"{role}: {what}")
         images = images.expand(-1, wanted.channels, -1, -1)
         return images.pin_memory() if self._pin else images
+
+
+def luminance(images: Tensor) -> Tensor:
+    """(n, 3, H, W) uint8 -> (n, 1, H, W), weighted as in ITU-R 601, to Pillow's rounding; grey stays as it is."""
+    weights = torch.tensor([19595, 38470, 7471], dtype=torch.int32, device=images.device).view(1, 3, 1, 1)
+    return ((images.to(torch.int32) * weights).sum(dim=1, keepdim=True) + 0x8000 >> 16).to(torch.uint8)
 
 
 @final

@@ -185,6 +185,7 @@ class RerankSpec(Section):
     k1: Annotated[int, Field(ge=1), Tune(10, 60)] = 20
     k2: Annotated[int, Field(ge=1), Tune(1, 20)] = 6
     weight: Annotated[float, Field(ge=0, le=1), Tune(0.0, 1.0)] = 0.3  # of the original distance
+    half: bool = False  # round to float16 as the published codes do; only this gives their figures to the last digit
 
 
 class ExpansionSpec(Section):

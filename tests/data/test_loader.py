@@ -7,11 +7,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from reid_lab.contracts import IMAGE_ROLES, Batch, InputSpec
 from reid_lab.data.augment import Augmentation, make_prepare
 from reid_lab.data.items import Groups, pairs, singles
-from reid_lab.data.loader import Loader, TrainStream
+from reid_lab.data.loader import Loader, TrainStream, luminance
 from reid_lab.data.partners import partners
 from reid_lab.data.sampler import CameraBalancedSampler, IdentitySampler, MatchedPairSampler, RandomSampler
 from reid_lab.errors import DataError
@@ -325,3 +326,11 @@ def test_pinned_images_are_the_same():
     plain, pinned = (Loader(toy, inputs(3), pin=pin).batch(groups, np.arange(5)) for pin in (False, True))
     assert pinned.inputs["rgb"].values.is_pinned()
     assert same(plain, pinned)
+
+
+def test_one_channel_of_three_is_pillows_grey():
+    pixels = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (2, 3, 5, 4), dtype=np.uint8))
+    wanted = [np.asarray(Image.fromarray(image.permute(1, 2, 0).numpy()).convert("L")) for image in pixels]
+    assert np.array_equal(luminance(pixels)[:, 0].numpy(), np.stack(wanted))
+    grey = pixels[:, :1].expand(-1, 3, -1, -1)
+    assert torch.equal(luminance(grey), pixels[:, :1])
