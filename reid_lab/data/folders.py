@@ -127,33 +127,31 @@ def inspect(reading: Reading, root: Path, faults: Faults, *, tolerated: bool = F
     not there), empty, unreadable (loops of links, say) or outside `root` (absolute paths, `..`, links that lead
     out); images that are listed twice in one role and side, identities in two splits, captions of no image.
     """
-    base, inside = os.path.realpath(root), dict[Path, bool]()
+    base, inside, top = os.path.realpath(root), dict[str, bool](), str(root)
     sizes: dict[str, int] = {}
     missing: list[str] = []
     lost: Counter[Path] = Counter()  # folders that are not there
     for path in dict.fromkeys(path for path in reading.items.path.tolist() if path is not None):
-        parts = PurePosixPath(path)
-        file = root / parts
         try:
-            if parts.is_absolute() or ".." in parts.parts or not _within(file, base, inside):
+            if path.startswith("/") or ".." in path.split("/") or not _within(f"{top}/{path}", base, inside):
                 faults.add("outside the folder", f"the image lies outside {root}", path)
                 continue
-            found = os.stat(file)
+            found = os.stat(f"{top}/{path}")
             sizes[path] = found.st_size
             if not stat.S_ISREG(found.st_mode):
-                faults.add("no file", "the image is no file", file)
+                faults.add("no file", "the image is no file", root / path)
             elif not found.st_size:
-                faults.add("empty file", "the image is an empty file", file)
+                faults.add("empty file", "the image is an empty file", root / path)
         except (FileNotFoundError, NotADirectoryError):
             missing.append(path)
-            if os.path.isdir(file.parent):
+            if os.path.isdir((root / path).parent):
                 if not tolerated:
-                    faults.add("missing image", "the image is missing", file)
+                    faults.add("missing image", "the image is missing", root / path)
             else:
-                lost[_topmost(file.parent, root)] += 1
+                lost[_topmost((root / path).parent, root)] += 1
         except (OSError, ValueError) as error:  # a loop of links, a folder that may not be entered, a NUL
             what = getattr(error, "strerror", None) or str(error)
-            faults.add("unreadable", f"the image cannot be read ({what})", file)
+            faults.add("unreadable", f"the image cannot be read ({what})", root / path)
     if not tolerated:
         for folder, count in lost.items():
             images = "1 image" if count == 1 else f"{count} images"
@@ -194,20 +192,22 @@ def _contradictions(reading: Reading, faults: Faults) -> None:
         faults.add("caption without image", f"no image belongs to the caption {text!r:.80}")
 
 
-def _within(file: Path, base: str, known: dict[Path, bool]) -> bool:
+def _within(file: str, base: str, known: dict[str, bool]) -> bool:
     """Whether a file lies under `base` once symbolic links are followed; folders are looked up once."""
     if os.path.islink(file):
         return _under(file, base)
-    if file.parent not in known:
-        known[file.parent] = _under(file.parent, base)
-    return known[file.parent]
+    folder = os.path.dirname(file)
+    if folder not in known:
+        known[folder] = _under(folder, base)
+    return known[folder]
 
 
-def _under(path: Path, base: str) -> bool:
+def _under(path: str, base: str) -> bool:
     try:
-        return Path(os.path.realpath(path, strict=True)).is_relative_to(base)
+        found = os.path.realpath(path, strict=True)
     except FileNotFoundError:
-        return Path(os.path.realpath(path)).is_relative_to(base)
+        found = os.path.realpath(path)
+    return found == base or found.startswith(base.rstrip("/") + "/")
 
 
 def without(reading: Reading, missing: tuple[str, ...]) -> Reading:

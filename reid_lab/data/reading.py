@@ -187,4 +187,8 @@ def record_faults(record: Any, keys: Mapping[str, type]) -> list[str]:
 
 def valid_text(text: str) -> bool:
     """Whether a string is valid Unicode: JSON may hold halves of surrogate pairs."""
-    return not any("\ud800" <= letter <= "\udfff" for letter in text)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
