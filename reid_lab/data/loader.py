@@ -29,8 +29,8 @@ class Loader:
     """Reads the inputs of groups: images as uint8 at the size that the architecture wants, captions as ids.
 
     All captions of the wanted roles are tokenised once, here. Where three channels are wanted of an image
-    that has one, it is repeated; of three, one is made as Pillow makes grey of colour. pin: images lie in page-locked memory, from which they go to a GPU while
-    it computes.
+    that has one, it is repeated; of three, one is made as Pillow makes grey of colour. pin: images lie in
+    page-locked memory, from which they go to a GPU while it computes.
     """
 
     def __init__(self, dataset: Dataset, inputs: Mapping[str, InputSpec], *, pin: bool = False) -> None:

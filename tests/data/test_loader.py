@@ -198,14 +198,22 @@ def test_a_batch_too_small_for_all_processes_is_refused(toy):
             training.batch(4, rank, 5)
 
 
-def test_one_channel_is_repeated_and_three_are_not_reduced():
+class Two(Toy):
+    """Two channels, which nothing is made of."""
+
+    def images(self, index, size):
+        return super().images(index, size)[:, :2]
+
+
+def test_one_channel_is_repeated_and_what_does_not_fit_is_refused():
     toy = Toy([("train", "nir", 0, 0), ("train", "rgb", 0, 0)])
     nir = singles(toy.items, "train", "nir")
     three = Loader(toy, {"nir": InputSpec(channels=3)}).batch(nir, np.array([0])).inputs["nir"].values
     assert three.shape == (1, 3, 6, 4)
     assert torch.equal(three[:, :1].expand(-1, 3, -1, -1), three)
-    with pytest.raises(DataError, match="rgb: the images have 3 channels; the architecture reads 1"):
-        Loader(toy, {"rgb": InputSpec(channels=1)}).batch(singles(toy.items, "train", "rgb"), np.array([0]))
+    two = Two([("train", "rgb", 0, 0)])
+    with pytest.raises(DataError, match="rgb: the images have 2 channels; the architecture reads 1"):
+        Loader(two, {"rgb": InputSpec(channels=1)}).batch(singles(two.items, "train", "rgb"), np.array([0]))
 
 
 GREY = ("nir", "tir", "sketch")
