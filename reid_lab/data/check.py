@@ -63,7 +63,8 @@ class Report:
 
     def told(self) -> list[str]:
         """What stands below the table: source, notes, hashes and the number of the faults, without the faults."""
-        lines = [f"literature: {self.source}", *self.notes]
+        lines = [f"literature: {self.source}"] if self.source else []
+        lines += self.notes
         lines += [f"digest {self.digest}"] if self.digest else []
         lines += [f"contents {self.contents}"] if self.contents else []
         found = ", ".join(f"{count} {kind}" for kind, count in self.kinds.items())

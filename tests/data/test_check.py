@@ -14,18 +14,21 @@ from reid_lab.data import check as module
 from reid_lab.data.check import Report, check
 from reid_lab.data.items import Row, tabulate
 from reid_lab.data.reading import Counts, Reader, Reading
+from reid_lab.data.synthetic import SyntheticSpec, open_synthetic
+from reid_lab.data.writers import NAMES, writer
+from reid_lab.data.writers.base import write
 from tests.data.readers.worlds import opened, written
 
-NAME = "cuhk_pedes"
+CUHK = "cuhk_pedes"
 
 
 @pytest.fixture
 def folder(tmp_path):
-    return written(NAME, tmp_path / "cuhk")
+    return written(CUHK, tmp_path / "cuhk")
 
 
 def cuhk(folder):
-    entry = DATASETS[NAME]
+    entry = DATASETS[CUHK]
     return entry.reader(entry.spec(root=str(folder)))
 
 
@@ -128,7 +131,7 @@ def test_a_good_folder_is_counted_beside_the_literature(folder):
         ("test", "-", "caption", "4", "6156", "2", "1000", "-"),
     )
     assert all(len(row) == len(Report.head) for row in report.rows)
-    assert report.digest == opened(NAME, folder).digest
+    assert report.digest == opened(CUHK, folder).digest
     assert report.contents == ""
     assert report.told() == [
         "literature: Li et al., CVPR 2017; counts as in IRRA's code", f"digest {report.digest}", "faults: none"
@@ -208,6 +211,20 @@ def test_annotations_that_cannot_be_read_are_the_only_fault(folder, content):
     assert told.startswith(f"{folder / 'reid_raw.json'}:")
     assert (report.rows, report.digest) == ((), "")
     assert report.told()[-1] == "faults: 1 unreadable data set"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_layout_that_is_written_is_clean(name, tmp_path):
+    how = writer(name)
+    spec = {"roles": list(how.roles), **how.knobs, "preset": "smoke", "image_size": (32, 16)}
+    spec |= {"train_identities": 3, "val_identities": 2, "test_identities": 2, "train_images": 2, "eval_images": 3}
+    write(how, open_synthetic(SyntheticSpec(**{**spec, "roles": tuple(spec["roles"])}), tmp_path), tmp_path / "out")
+    entry = DATASETS[name]
+    reader = entry.reader(entry.spec(root=str(tmp_path / "out")))
+    report = check(reader, tmp_path / "out")
+    assert report.faults == ()
+    assert {row[0] for row in report.rows} >= {"train", "test"}
+    assert report.digest == opened(name, tmp_path / "out").digest
 
 
 def test_a_folder_that_is_not_there(tmp_path):

@@ -95,7 +95,7 @@ def read_records(
             for number, caption in enumerate(record["captions"], start=len(shown) - 1)
         ]
     again = len(records) - len(shots)
-    notes = [f"{again} records show an image that an earlier one shows: captions joined"] if again else []
+    notes = [f"records of an image that an earlier record shows (captions joined): {again}"] if again else []
     notes += [numbering.note] if numbering.note else []
     rows = [row for shown in shots.values() for row in shown]
     if parts is not None:

@@ -241,5 +241,5 @@ def reader(spec: OwnSpec) -> Reader:
         read=partial(read, index=spec.index, aliases=spec.aliases),
         layout=f"{spec.index} and the images that it lists",
         expected={},
-        source="none",
+        source="",
     )

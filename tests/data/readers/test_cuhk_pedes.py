@@ -280,6 +280,34 @@ def test_a_person_in_two_splits_is_refused(folder):
     assert faults(folder) == [f"{path}: identity 1 stands in two splits: train, test"]
 
 
+def test_ids_may_count_from_0_and_pids_do_not_depend_on_the_order_of_records(folder):
+    pids = opened(folder).items.pid.tolist()
+    edit(folder, lambda records: [record.update(id=record["id"] - 1) for record in records] and None)
+    assert opened(folder).items.pid.tolist() == pids
+    edit(folder, lambda records: records[::-1])
+    assert opened(folder).items.pid.tolist() == pids[::-1]
+
+
+def test_missing_images_may_be_skipped(folder):
+    whole, (first, *_) = opened(folder), cited(folder)
+    (folder / first).unlink()
+    assert faults(folder) == [f"{folder / first}: the image is missing"]
+    left = opened(folder, missing="skip")
+    assert left.left_out == (first,)
+    assert left.items.path[0] == whole.items.path[2]
+    assert len(left.items) == len(whole.items) - 2
+    assert left.digest != whole.digest
+
+
+def test_a_folder_that_the_records_cite_and_that_is_missing_is_one_line(folder):
+    count = sum(path.startswith("imgs/Market/") for path in cited(folder))
+    (folder / "imgs/Market").rename(folder / "market")
+    assert faults(folder) == [f"{folder / 'imgs/Market'}: the folder is missing, and {count} images with it"]
+    left = opened(folder, missing="skip")
+    assert len(left.left_out) == count
+    assert len(left.items) == 60 - 2 * count
+
+
 def test_missing_empty_and_strange_images_are_told_together(folder, tmp_path):
     paths = cited(folder)
     for path in paths[:7]:

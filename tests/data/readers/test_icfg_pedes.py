@@ -71,7 +71,7 @@ def test_an_image_that_two_records_show_is_one_image_with_two_captions(folder):
     assert dataset.items.caption[:3].tolist() == [None, world().items.caption[1], "said again"]
     assert dataset.items.number[:3].tolist() == [-1, 0, 1]
     assert dataset.items.image_id[:4].tolist() == [0, 0, 0, 1]
-    assert dataset.reading.notes == ("1 records show an image that an earlier one shows: captions joined",)
+    assert dataset.reading.notes == ("records of an image that an earlier record shows (captions joined): 1",)
 
 
 def test_an_image_that_shows_two_people_is_refused(folder):
