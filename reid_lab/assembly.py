@@ -15,7 +15,7 @@ from reid_lab.catalogue import cache_folder
 from reid_lab.contracts import IMAGE_ROLES, TEXT_ROLES, Architecture, Facts, Prepare
 from reid_lab.data import DATASETS
 from reid_lab.data.augment import Augmentation, make_prepare
-from reid_lab.data.items import Dataset, Groups, Items, delivered_size, joint, pairs, singles
+from reid_lab.data.items import Dataset, Groups, Items, delivered_size, described, joint, singles
 from reid_lab.data.items import facts as data_facts
 from reid_lab.data.loader import RESULT_VERSION as DATA_VERSION
 from reid_lab.data.loader import Loader, TrainStream
@@ -62,12 +62,10 @@ class Source:
         images, texts = [r for r in roles if r in IMAGE_ROLES], [r for r in roles if r in TEXT_ROLES]
         if len(roles) == 1:
             groups = singles(items, "train", roles[0])
-        elif images and len(texts) == 1:
-            groups = pairs(items, "train", images[0], texts[0])  # further image roles are drawn: see `partners`
-        elif not texts:
-            groups = joint(items, "train", images)
+        elif images and texts:
+            groups = described(items, "train", images, texts)  # what moments lack is drawn: see `_partners`
         else:
-            raise SpecError(f"no way is known to group items of the roles {', '.join(roles)}")
+            groups = joint(items, "train", roles)
         if self.labels is None:
             return groups
         return groups.with_labels(self.labels.of(self.dataset, groups.members[roles[0]]))

@@ -243,6 +243,38 @@ def pairs(items: Items, split: str, image_role: str = "rgb", text_role: str = "c
     return _grouped(items, split, {image_role: found, text_role: texts}, texts)
 
 
+def described(items: Items, split: str, images: Sequence[str], texts: Sequence[str]) -> Groups:
+    """One group for every caption of a split (its parts together), with the images of the moment that it describes.
+
+    The groups stand in the order of the captions; a group lacks the parts and the images that its moment
+    lacks. With one role of each kind these are the groups of `pairs`.
+
+    Raises:
+        DataError: the split has no items of one of the text roles or of all image roles, or two images of one
+            role and moment.
+    """
+    told = joint(items, split, texts)
+    members = dict(told.members)
+    there = [role for role in images if len(items.select(split, role))]
+    if not there:
+        _required(items, split, images[0], items.select(split, images[0]))
+    for role in there:
+        members[role] = _of_moments(items, items.select(split, role), told.image_ids, split, role)
+    return replace(told, members={role: members[role] for role in (*there, *texts)})
+
+
+def _of_moments(items: Items, images: np.ndarray, wanted: np.ndarray, split: str, role: str) -> np.ndarray:
+    """The image of each wanted moment, ABSENT where it has none."""
+    images = images[items.image_id[images] != ABSENT]
+    moments, first = np.unique(items.image_id[images], return_index=True)
+    if len(moments) != len(images):
+        raise DataError(f"two {role} images of {split} share one image_id: no caption can be paired with both")
+    if not len(moments):
+        return np.full(len(wanted), ABSENT, dtype=np.int64)
+    place = np.searchsorted(moments, wanted).clip(max=len(moments) - 1)
+    return np.where(moments[place] == wanted, images[first[place]], ABSENT)
+
+
 def on_side(items: Items, index: np.ndarray, side: str) -> np.ndarray:
     """Those of the items `index` (n,) that stand on a side, `query` or `gallery`; without a side an item is on both."""
     return index[np.isin(items.side[index], ("", side))]

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from reid_lab.data.items import Row, delivered_size, described, facts, pairs, resolve_modality, singles, tabulate
 from reid_lab.data.readers.cuhk_pedes import CuhkPedesSpec
-from reid_lab.data.items import delivered_size, facts, pairs, resolve_modality, singles
 from reid_lab.data.synthetic import SyntheticSpec
 from reid_lab.errors import DataError
 from tests.data.toys import Toy, paired
@@ -91,3 +91,35 @@ def test_labels_and_selection():
     assert toy.items.take(np.array([4, 0])).caption.tolist() == ["caption 4", None]
     groups = pairs(toy.items, "val").with_labels({"hat": np.array([1, 2])})
     assert groups.labels["hat"].tolist() == [1, 2]
+
+
+def test_a_described_group_has_all_the_parts_and_images_of_its_moment():
+    rows = [
+        Row("train", "rgb", 7, 0, path="a"),
+        Row("train", "caption", 7, 0, caption="one", number=0),
+        Row("train", "cloth_caption", 7, 0, caption="one's clothes", number=0),
+        Row("train", "caption", 7, 0, caption="two", number=1),
+        Row("train", "rgb", 9, 1, path="b"),
+        Row("train", "nir", 9, 1, path="c"),
+        Row("train", "cloth_caption", 9, 1, caption="three's clothes", number=0),
+        Row("train", "rgb", 9, 2, path="d"),
+    ]
+    groups = described(tabulate(rows), "train", ("rgb", "nir", "tir"), ("caption", "cloth_caption"))
+    assert {role: column.tolist() for role, column in groups.members.items()} == {
+        "rgb": [0, 0, 4],
+        "nir": [-1, -1, 5],
+        "caption": [1, 3, -1],
+        "cloth_caption": [2, -1, 6],
+    }
+    assert groups.pids.tolist() == [0, 0, 1]
+    assert groups.image_ids.tolist() == [0, 0, 1]
+
+
+def test_described_groups_of_one_image_and_one_caption_are_pairs():
+    items = Toy([*paired(), ("train", "nir", 7, 0)]).items
+    found, wanted = described(items, "train", ("rgb",), ("caption",)), pairs(items, "train")
+    for role, column in wanted.members.items():
+        assert found.members[role].tolist() == column.tolist()
+    assert found.pids.tolist() == wanted.pids.tolist()
+    with pytest.raises(DataError, match="no tir items"):
+        described(items, "train", ("tir",), ("caption",))
