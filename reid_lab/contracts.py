@@ -178,11 +178,16 @@ class GroupRule:
 
 
 class Architecture(nn.Module, ABC):
-    """A model family. Subclasses are final; switches are decided in `__init__`."""
+    """A model family. Subclasses are final; switches are decided in `__init__`.
+
+    dead: name patterns (`*`, `?`) of parameters that a published choice leaves without a gradient, whatever the
+    batch (the queries and keys of an attention over one token). Nothing else may be without one.
+    """
 
     inputs: Mapping[str, InputSpec]
     terms: tuple[Term, ...]
     diagnostics: tuple[Term, ...] = ()
+    dead: tuple[str, ...] = ()
 
     @abstractmethod
     def encode(self, batch: Batch) -> Encoded:
