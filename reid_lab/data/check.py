@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -18,7 +20,7 @@ from reid_lab.contracts import IMAGE_ROLES, ROLES
 from reid_lab.data.decode import BROKEN, Window, framed, plain, unreadable
 from reid_lab.data.folders import digest, inspect
 from reid_lab.data.items import ABSENT, SIDES, SPLITS, Items
-from reid_lab.data.reading import Counts, Faults, Reader, Reading
+from reid_lab.data.reading import Counts, Faults, Reader, Reading, printable
 from reid_lab.errors import DataError, Fault
 
 Progress = Callable[[int, int], None]
@@ -26,6 +28,7 @@ Progress = Callable[[int, int], None]
 
 _THREADS = 8
 _PORTION = 1024  # images that are handed to the threads at a time
+_ORIENTATION = 0x0112  # the tag of EXIF; 1 is upright
 _MODES = {
     "CMYK": "CMYK, read as rgb without its colour profile",
     "P": "a palette image, read as rgb",
@@ -88,8 +91,7 @@ def check(reader: Reader, root: Path, *, contents: bool = False, progress: Progr
             raise DataError(Fault("no such folder", str(root)))
         reading = reader.read(root, faults)
     except DataError as error:
-        for fault in error.faults:
-            faults.add("unreadable data set", fault.what, fault.where)
+        faults.include("unreadable data set", error)
         return Report(reader.name, reader.source, (), _grouped(faults), faults.counts(), ())
     found = inspect(reading, root, faults)
     notes, hashes = _opened(reading, root, found.sizes, faults, contents, progress)
@@ -138,15 +140,16 @@ def _opened(
     notes: list[str] = []
     hashes: dict[str, str] = {}
     shapes: set[tuple[int, int]] = set()
-    with ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1)) as pool:
+    with warnings.catch_warnings(), ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1)) as pool:
+        warnings.simplefilter("ignore")  # Pillow's, on metadata that is not read anyway
         for start in range(0, len(paths), _PORTION):
             part = paths[start : start + _PORTION]
             looked = pool.map(lambda path: _look(root / path, windows.get(path, ()), contents), part)
             for done, (path, seen) in enumerate(zip(part, looked, strict=True), start=start + 1):
                 if seen.fault is not None:
-                    faults.found.append(("unreadable image", seen.fault))
+                    faults.add("unreadable image", seen.fault.what, seen.fault.where)
                 if seen.note:
-                    notes.append(f"{root / path}: {seen.note}")
+                    notes.append(printable(f"{root / path}: {seen.note}"))
                 if seen.size is not None:
                     shapes.add(seen.size)
                 if seen.sha:
@@ -195,6 +198,9 @@ def _unusual(image: Image.Image) -> str:
     frames = getattr(image, "n_frames", 1)
     if frames > 1:
         found.append(f"{frames} frames, of which the first is read")
+    with suppress(*BROKEN):
+        if image.getexif().get(_ORIENTATION, 1) not in (0, 1):
+            found.append("EXIF says that it is turned, read as it is stored")
     return "; ".join(found)
 
 

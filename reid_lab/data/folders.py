@@ -64,7 +64,12 @@ class Folder(Dataset):
         if not os.path.isdir(root):
             raise DataError(Fault("no such folder (data.root)", str(root)))
         faults = Faults()
-        reading = reader.read(root, faults)
+        try:
+            reading = reader.read(root, faults)
+        except DataError as error:
+            faults.include("unreadable data set", error)
+            faults.settle()
+            raise
         found = inspect(reading, root, faults, tolerated=missing == "skip")
         faults.settle()
         reading, self.left_out = without(reading, found.missing), found.missing

@@ -31,8 +31,16 @@ class Faults:
         self.found: list[tuple[str, Fault]] = []
 
     def add(self, kind: str, what: str, where: str | Path = "") -> None:
-        """One fault. kind: a few words for the sort, the same for all of it, e.g. `missing image`."""
-        self.found.append((kind, Fault(what, str(where))))
+        """One fault. kind: a few words for the sort, the same for all of it, e.g. `missing image`.
+
+        Line ends and other letters that do not print are escaped: a fault is one line, whatever a file holds.
+        """
+        self.found.append((kind, Fault(printable(what), printable(str(where)))))
+
+    def include(self, kind: str, error: DataError) -> None:
+        """All faults of an error."""
+        for fault in error.faults:
+            self.add(kind, fault.what, fault.where)
 
     def __bool__(self) -> bool:
         return bool(self.found)
@@ -183,6 +191,13 @@ def record_faults(record: Any, keys: Mapping[str, type]) -> list[str]:
         elif not isinstance(record[key], kind) or isinstance(record[key], bool):
             wrong.append(f"{key} must be {_WORDS[kind]}, not {kind_of(record[key])}")
     return wrong
+
+
+def printable(text: str) -> str:
+    """The text with an escape, such as \\n, for every letter that does not print."""
+    if text.isprintable():
+        return text
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 
 def valid_text(text: str) -> bool:

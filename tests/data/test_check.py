@@ -185,6 +185,9 @@ def test_notes_on_transparency_frames_sizes_and_empty_captions(folder):
     Image.new("1", (16, 32)).save(paths[3])
     Image.new("F", (16, 32)).save(paths[4], format="TIFF")
     Image.new("RGB", (20, 40)).save(paths[5])
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    Image.new("RGB", (16, 32)).save(paths[7], format="JPEG", exif=turned)
     found[6]["captions"] = [" "]
     save(folder, found)
     report = check(cuhk(folder), folder)
@@ -192,6 +195,7 @@ def test_notes_on_transparency_frames_sizes_and_empty_captions(folder):
         f"{paths[0]}: an alpha channel that is opaque throughout, left out",
         f"{paths[2]}: 2 frames, of which the first is read",
         f"{paths[3]}: one bit a pixel, read as grey",
+        f"{paths[7]}: EXIF says that it is turned, read as it is stored",
         "images have 2 sizes, from 32x16 to 40x20: data.image_size must be set",
         "captions without a word: 1",
     )

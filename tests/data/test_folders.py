@@ -58,6 +58,7 @@ def test_paths_that_leave_the_folder_are_refused(tmp_path, path):
 def test_a_path_with_a_nul_is_one_line(tmp_path):
     for path in ("a\0.png", "a\0b/1.png"):
         ((kind, line),) = told(reading([path]), tmp_path)[0]
+        assert line.startswith(str(tmp_path / "a\\x00"))
         assert kind == "unreadable"
         assert line.endswith("the image cannot be read (embedded null byte)")
 
@@ -199,6 +200,16 @@ def test_windows_are_parts_of_a_file(tmp_path):
     assert dataset.size == (4, 3)
     assert np.array_equal(dataset.images(np.array([0]), None), np.zeros((1, 3, 4, 3)))
     assert np.array_equal(dataset.images(np.array([1]), None), np.full((1, 1, 4, 3), 200))
+
+
+def test_what_was_found_before_a_reader_gave_up_is_told_too(tmp_path):
+    def read(root, faults):
+        faults.add("row", "wrong", "rows.csv:2")
+        raise DataError("no\tend")
+
+    with pytest.raises(DataError) as caught:
+        Folder(Reader("toy", read, "rows", {}, ""), tmp_path, Pixels())
+    assert [str(fault) for fault in caught.value.faults] == ["rows.csv:2: wrong", "no\\tend"]
 
 
 @pytest.mark.parametrize("name", ["none", "file", "loop"])

@@ -109,8 +109,7 @@ def _with_parts(rows: Sequence[Row], path: Path, faults: Faults) -> tuple[list[R
     try:
         table = read_parts(path)
     except DataError as error:
-        for fault in error.faults:
-            faults.add("parts", fault.what, fault.where)
+        faults.include("parts", error)
         return list(rows), b""
     whole = not faults  # else a row may cite a record that was left out
     out: list[Row] = []

@@ -40,6 +40,7 @@ from reid_lab.errors import DataError, Fault, unknown
 
 COLUMNS = ("path", "pid", "camid", "scene", "clothes", "split", "side", "modality", *TEXT_ROLES, "moment")
 REQUIRED = ("pid", "split")
+_READERS = {".csv": csv_lines, ".parquet": parquet_lines, ".pq": parquet_lines}
 _LABELS = ("pid", "camid", "scene", "clothes")
 _OF_IMAGE = (*_LABELS, "split", "side", "modality", "moment")  # what must not change where a path is repeated
 _LARGEST = 2**31
@@ -62,10 +63,12 @@ def read(root: Path, faults: Faults, index: str, aliases: Mapping[str, str]) -> 
     path = root / index
     if PurePosixPath(index).is_absolute() or ".." in PurePosixPath(index).parts:
         raise DataError(Fault(f"data.index lies outside {root}", index))
+    suffix = path.suffix.lower()
+    if suffix not in _READERS:
+        raise DataError(Fault(unknown("suffix", suffix, _READERS), str(path)))
     raw = annotation_bytes(path, f"{index} (data.index) and the images that it lists")
-    read_lines = parquet_lines if path.suffix.lower() in (".parquet", ".pq") else csv_lines
-    columns, lines = read_lines(raw, path, faults)
-    _check_columns(columns, path, faults)
+    columns, lines = _READERS[suffix](raw, path, faults)
+    _check_columns(columns, path)
     good = [line for line in lines if not _told(line, aliases, faults)]
     numbers = {name: _numbers({line.cells.get(name, "") for line in good}) for name in _LABELS}
     items = _Items(numbers, aliases, faults)
@@ -74,16 +77,15 @@ def read(root: Path, faults: Faults, index: str, aliases: Mapping[str, str]) -> 
     return Reading(tabulate(items.rows), raw)
 
 
-def _check_columns(columns: list[str], path: Path, faults: Faults) -> None:
+def _check_columns(columns: list[str], path: Path) -> None:
     wrong = [unknown("column", name, COLUMNS) for name in columns if name not in COLUMNS]
     wrong += [f"the column {name} stands there twice" for name in dict.fromkeys(columns) if columns.count(name) > 1]
     wrong += [f"no column {name}" for name in REQUIRED if name not in columns]
     if not {"path", *TEXT_ROLES} & set(columns):
         wrong.append("no column path")
     if wrong:
-        where = path if path.suffix.lower() in (".parquet", ".pq") else f"{path}:1"
-        told = [fault for _, fault in faults.found]
-        raise DataError(*told, *(Fault(what, str(where)) for what in wrong))
+        where = f"{path}:1" if path.suffix.lower() == ".csv" else path
+        raise DataError(*(Fault(what, str(where)) for what in wrong))
 
 
 def _told(line: Line, aliases: Mapping[str, str], faults: Faults) -> bool:

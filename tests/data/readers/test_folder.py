@@ -1,15 +1,20 @@
 """The reader of one's own data: what a CSV or Parquet file may say, and every way in which it may be wrong."""
 
 import sys
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pandas
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from reid_lab.contracts import ROLES
 from reid_lab.data.items import pairs
 from reid_lab.data.readers import folder as module
+from reid_lab.errors import DataError
 from tests.data.readers.worlds import faults, of_role, opened, world, written
 
 NAME = "folder"
@@ -117,6 +122,7 @@ GOOD = "a.png,1,train,,,,,\n"
         ("b.png,1,train,,text,a man,,", "2: modality 'text' is no image, and the row has a path"),
         ("b.png,1,train,,infrared,,,", "2: unknown modality 'infrared'; "),
         ("b\0.png,1,train,,,,,", "2: path 'b\\x00.png' is no path"),
+        ('b.png,1,"t\nrain",,,,,', "2: unknown split 't\\nrain'; allowed: test, train, val; did you mean 'train'?"),
         ("b.png,1,train,,,", "2: 6 cells, but the header has 8"),
         (GOOD + "a.png,1,train,,,,,", "3: the same stands in line 2"),
         (GOOD + "a.png,1,train,,,said,,\na.png,1,train,,,said,,", "4: the same stands in line 3"),
@@ -171,8 +177,34 @@ def test_bytes_that_are_no_utf_8_are_placed(tmp_path):
 def test_the_index_is_looked_for_in_the_folder(tmp_path):
     folder = made(tmp_path / "own", HEAD)
     assert faults(NAME, folder, index="rows.csv")[0].startswith(f"{folder / 'rows.csv'}: no such file")
+    assert faults(NAME, folder, index="items.xlsx") == [
+        f"{folder / 'items.xlsx'}: unknown suffix '.xlsx'; allowed: .csv, .parquet, .pq"
+    ]
     assert faults(NAME, folder, index="../rows.csv") == [f"../rows.csv: data.index lies outside {folder}"]
     assert faults(NAME, folder, index="/etc/passwd") == [f"/etc/passwd: data.index lies outside {folder}"]
+
+
+WORDS = ("a.png", "1", "x", "train", "test", "rgb", ",", "\n", '"', "\0", "é", "query", ",,,", "m")
+
+
+def test_queries_without_labels(tmp_path):
+    text = f"{HEAD}a.png,1,test,gallery,,,,\nb.png,,test,query,,,,\n,,test,,,a man,,\n,-1,test,query,,a woman,,\n"
+    items = opened(NAME, made(tmp_path, text, ("a.png", "b.png"))).items
+    assert column(items, "pid") == [1, -1, -1, -1]
+    assert column(items, "role") == ["rgb", "rgb", "caption", "caption"]
+    assert column(items, "image_id") == [0, 1, -1, -1]
+
+
+@given(st.binary(max_size=60) | st.lists(st.sampled_from(WORDS)).map(lambda words: (HEAD + "".join(words)).encode()))
+def test_whatever_the_file_holds_no_other_error_than_a_line(content):
+    with tempfile.TemporaryDirectory() as folder:
+        made(Path(folder), "", ("a.png",))
+        (Path(folder) / "items.csv").write_bytes(content)
+        try:
+            told = opened(NAME, folder).name
+        except DataError as error:
+            told = error.faults[0].what
+        assert "\n" not in told
 
 
 def test_parquet_that_is_none_and_parquet_without_pyarrow(tmp_path, monkeypatch):
