@@ -296,9 +296,10 @@ def _arrays(file: Path, faults: list[Fault]) -> dict[str, np.ndarray] | None:
     """The arrays of an npz file, those with Python objects left out as faults."""
     arrays: dict[str, np.ndarray] = {}
     try:
-        with np.load(file, allow_pickle=False) as held:
-            if isinstance(held, np.ndarray):
-                raise ValueError("a single array")
+        opened = np.load(file, allow_pickle=False)
+        if isinstance(opened, np.ndarray):
+            raise ValueError("a single array")
+        with opened as held:
             for key in held.files:
                 try:
                     arrays[key] = held[key]

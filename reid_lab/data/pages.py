@@ -26,8 +26,8 @@ p { margin: 0; color: #555b63; font-size: 13px; }
 ol { list-style: none; margin: 20px 0 0; padding: 0; display: grid; gap: 18px 14px;
   grid-template-columns: repeat(auto-fill, minmax(104px, 1fr)); }
 figure { margin: 0; }
-li img { display: block; box-sizing: border-box; width: 100%; aspect-ratio: 1 / 2; object-fit: contain;
-  border: 4px solid var(--of); border-radius: 4px; background: #f2f3f5; }
+li img { display: block; width: calc(100% - 8px); aspect-ratio: var(--shape); object-fit: contain;
+  box-sizing: content-box; border: 4px solid var(--of); border-radius: 4px; background: #f2f3f5; }
 figcaption { margin-top: 5px; font-size: 12px; color: #555b63; }
 .line { display: flex; justify-content: space-between; font-variant-numeric: tabular-nums; }
 .line b { color: #1c1e21; }
@@ -52,7 +52,8 @@ def _parts(page: Ranked) -> Iterator[str]:
     yield from (f"<p>{escape(fact)}</p>" for fact in page.facts)
     if any(hit.correct is not None for hit in page.hits):
         yield '<p class="key"><span class="right">✓ the person</span><span class="wrong">✗ somebody else</span></p>'
-    yield "</div></header>\n<ol>\n"
+    shape = f"{page.hits[0].image.width} / {page.hits[0].image.height}" if page.hits else "1 / 2"
+    yield f'</div></header>\n<ol style="--shape: {shape}">\n'
     for rank, hit in enumerate(page.hits, 1):
         yield _card(rank, hit)
     yield "</ol></body></html>\n"

@@ -79,8 +79,8 @@ def sheet(page: Ranked, height: int = 144, columns: int = 10) -> Image.Image:
 
     def place(number: int, start: int, image: Image.Image, colour: str | tuple[int, int, int], text: str) -> None:
         left, upper = _GAP + number % columns * step, start + number // columns * row
-        draw.rectangle((left, upper, left + width + 2 * _FRAME, upper + height + 2 * _FRAME), fill=colour)
-        inner = (left + _FRAME, upper + _FRAME, left + width + _FRAME, upper + height + _FRAME)
+        draw.rectangle((left, upper, left + width + 2 * _FRAME - 1, upper + height + 2 * _FRAME - 1), fill=colour)
+        inner = (left + _FRAME, upper + _FRAME, left + width + _FRAME - 1, upper + height + _FRAME - 1)
         draw.rectangle(inner, fill="white")
         canvas.paste(image, (inner[0] + (width - image.width) // 2, inner[1]))
         draw.text((left + _FRAME, upper + height + 2 * _FRAME + 1), text, fill="black", font=font)
