@@ -13,8 +13,8 @@ from torch import Tensor
 from reid_lab.assembly import Parts
 from reid_lab.contracts import ROLES
 from reid_lab.data.items import Groups, resolve_modality
-from reid_lab.data.protocols import PROTOCOLS, RULES, Dropped, Options, Protocol, Retrieval, Shots, mean_of
-from reid_lab.errors import DataError, SpecError, unknown
+from reid_lab.data.protocols import PROTOCOLS, Dropped, Options, Protocol, Retrieval, Shots, mean_of
+from reid_lab.errors import DataError, SpecError
 from reid_lab.metrics.rerank import Reranked, expanded
 from reid_lab.metrics.retrieval import TIES, NoMatch, Precision, RetrievalResult, measure
 from reid_lab.metrics.scores import InnerProduct, Scores
@@ -40,9 +40,6 @@ class Found:
 
 def options(spec: EvalSpec, aliases: Mapping[str, str]) -> Options:
     """What an experiment asks of its protocol. Raises `SpecError` for names that are not known."""
-    if spec.removed is not None and spec.removed not in RULES:
-        raise SpecError(f"eval.removed: {unknown('rule', spec.removed, RULES)}")
-
     def role(name: str) -> str:
         try:
             return resolve_modality(name, aliases)

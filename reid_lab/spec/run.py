@@ -201,7 +201,8 @@ class EvalSpec(Section):
     protocol: str | None = "text_to_image"  # null: nothing is evaluated, and the last weights are kept
     queries: tuple[str, ...] | None = None  # roles that ask; null: those of the protocol
     gallery_role: str | None = None
-    removed: str | None = None  # from a query's ranking; null: as the protocol's authors do
+    # taken out of a query's ranking; null: as the protocol's authors do
+    removed: Literal["nothing", "moment", "camera", "scene", "clothes", "other_clothes"] | None = None
     no_match: Literal["skip", "zero", "error"] | None = None
     ap: Literal["step", "trapezoid"] = "step"
     gallery: GallerySpec | None = None  # null: every gallery image, once

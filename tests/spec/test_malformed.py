@@ -16,7 +16,7 @@ data: {name: pictures}
 model: {name: irra}
 """
 
-TRAIN = "length, batch, augment, optimizer, schedule, accumulate, clip_norm, stages, init_from"
+TRAIN = "length, batch, augment, optimizer, schedule, accumulate, clip_norm, stages, fit_on, init_from"
 STAGE = "name, length, trainable, terms, optimizer, schedule"
 BATCH = "sampler, size, instances, drop_last"
 TOP = "name, description, published, seed, data, model, train, eval, checkpoint, runtime, tracking, extends"
@@ -111,7 +111,7 @@ CASES: dict[str, tuple[str | bytes, tuple[str, ...], list[str]]] = {
         HEAD + "train: &t {accumulate: 2}\neval:\n  <<: *t\n",
         (),
         [
-            "bad.yaml:6:3: eval.<<: no such key; YAML 1.2 has no merge keys, use extends (allowed: protocol, every, select_on, metric, patience, batch)"
+            "bad.yaml:6:3: eval.<<: no such key; YAML 1.2 has no merge keys, use extends (allowed: protocol, queries, gallery_role, removed, no_match, ap, gallery, dropped, expansion, rerank, every, select_on, metric, patience, batch)"
         ],
     ),
     "nothing but a name": (

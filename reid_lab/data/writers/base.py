@@ -80,5 +80,6 @@ def write(writer: Writer, world: Synthetic, root: Path, pixels: Format = "jpeg")
             root.rmdir()
         partial.rename(root)
     except OSError as error:
-        shutil.rmtree(partial, ignore_errors=True)
         raise DataError(f"{root}: cannot write the data set ({error.strerror or error})") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
