@@ -118,7 +118,9 @@ def evaluate(
     ] = None,
     top: Annotated[int, typer.Option(min=1, help="How many ids of each ranking are written.")] = 100,
     name: Annotated[str | None, typer.Option(help="What a run of features is called.", show_default=False)] = None,
-    metric: Annotated[Metric, typer.Option(help="How features are compared; cosine normalises them.")] = Metric.cosine,
+    metric: Annotated[
+        Metric | None, typer.Option(help="How features are compared: cosine (which normalises them) or inner.")
+    ] = None,
     sets: Sets = [],  # noqa: B006
     device: Device = None,
     runs: Runs = RUNS,
@@ -143,7 +145,7 @@ def evaluate(
             console=console.stdout(),
             protocol=protocol,
             name=name,
-            metric=metric.value,
+            metric="cosine" if metric is None else metric.value,
             sets=sets,
             device=device,
             ranked=rankings,
@@ -154,6 +156,8 @@ def evaluate(
     from reid_lab.rankings import check
 
     assert run is not None
+    if name is not None or metric is not None:
+        raise UserError("--name and --metric are for --features: a RUN has its name, and its model's embeddings")
     if rankings is not None:
         check(rankings)
     chosen = [f"data={{name: {dataset}}}"] if dataset is not None else []

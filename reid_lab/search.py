@@ -117,6 +117,8 @@ def search(
     vectors = found.vectors if len(readable) == len(found.vectors) else found.vectors[readable]
     indices, scores = first(query, torch.from_numpy(vectors), top)
     best = readable[indices[0].numpy()]
+    if pid is not None and found.dataset is None:
+        notes.append(f"--pid {pid}: who is on the images of {found.where} is not known")
     wanted = _identity(found, rows) if pid is None else pid
     pids = found.pids[best].tolist()
     correct = [None if wanted is None or found.dataset is None else p == wanted for p in pids]

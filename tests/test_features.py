@@ -270,6 +270,7 @@ def test_files_that_are_none(bench):
     assert "q.npz: cannot be read" in measure(bench, *OFF).complaints[0]
     neither = bench.call("evaluate")
     assert "give a RUN, or --features" in neither.complaints[0]
+    assert "are for --features" in bench.call("evaluate", "0123", "--metric", "inner").complaints[0]
 
 
 def test_a_run_is_ranked_and_tested_by_another_protocol(lab):

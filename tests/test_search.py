@@ -203,6 +203,9 @@ def test_the_test_gallery_knows_its_identities(trained, ask, reading):
     assert not any("embedding" in line for line in again.err)
     assert "correct" not in ask("nobody ever wrote this").out[0]
     assert "correct" in ask("nobody ever wrote this", "--pid", "31").out[0]
+    told = ask(WORDS, "--gallery", "gallery", "--pid", "31")
+    assert "correct" not in told.out[0]
+    assert any("--pid 31" in line and "not known" in line for line in told.err)
 
 
 def test_words_that_the_vocabulary_does_not_hold_are_told(ask):
