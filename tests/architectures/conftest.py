@@ -1,13 +1,13 @@
-"""A small CLIP folder with random weights, in place of the shipped one."""
+"""Small CLIP, ViT and BERT folders with random weights, in place of the shipped ones."""
 
 import json
 
 import pytest
 
 from reid_lab.parts import backbones
-from reid_lab.parts.towers import ClipConfig, ClipTrunk, TextConfig, VisionConfig
+from reid_lab.parts.towers import BertTrunk, ClipConfig, ClipTrunk, TextConfig, VisionConfig, VitTrunk
 from reid_lab.parts.trunk import TransformerConfig
-from reid_lab.parts.vocabulary import clip_tokenizer_files
+from reid_lab.parts.vocabulary import bert_tokenizer_files, clip_tokenizer_files
 from reid_lab.seeding import stream
 
 WORDS = ["a", "man", "woman", "in", "with", "wearing", "red", "blue", "black", "white", "shirt", "trousers", "shoes"]
@@ -23,3 +23,27 @@ def clip_folder(tmp_path_factory):
         trunk = ClipTrunk(ClipConfig(vision, text, 16), (32, 16))
     backbones.write_clip_folder(folder, trunk, files)
     return str(folder)
+
+
+@pytest.fixture(scope="session")
+def vit_folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("weights") / "vit"
+    with stream(0, "vit fixture"):
+        trunk = VitTrunk(VisionConfig(TransformerConfig(32, 2, 2, 64), 8, 4), (32, 16))
+    backbones.write_vit_folder(folder, trunk)
+    return str(folder)
+
+
+@pytest.fixture(scope="session")
+def bert_folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("weights") / "bert"
+    files = bert_tokenizer_files(WORDS, 32)
+    with stream(0, "bert fixture"):
+        trunk = BertTrunk(TextConfig(TransformerConfig(24, 2, 2, 48), len(files["vocab.txt"].split()), 32))
+    backbones.write_bert_folder(folder, trunk, files)
+    return str(folder)
+
+
+@pytest.fixture(scope="session")
+def folders(clip_folder, vit_folder, bert_folder):
+    return {"clip": clip_folder, "vit": vit_folder, "bert": bert_folder}

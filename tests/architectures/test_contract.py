@@ -1,150 +1,183 @@
 """What every registered architecture promises; a new entry of the registry is tested by being there."""
 
+from functools import cache
 from pathlib import Path
 
 import pytest
 import torch
-from pydantic import ValidationError
 
 from reid_lab.architectures import ARCHITECTURES
-from reid_lab.contracts import Batch, Facts, Input
-from reid_lab.schedules import Progress
-from reid_lab.seeding import keys
+from reid_lab.contracts import Architecture, GroupRule
+from reid_lab.seeding import stream
+from reid_lab.spec.section import walk
+from tests.architectures import probe, switches
+from tests.architectures.probe import FACTS, GROUPS, batch, losses, ragged, subsets, summed
+from tests.architectures.switches import UNSEEN, initialises, over, put, tiny
 
 ROOT = Path(__file__).parent.parent.parent
-FACTS = Facts(identities=5, image_size=(32, 16))
-NOW = Progress(0, 10, 100)
-CAPTIONS = [
-    "a man in red",
-    "a woman wearing black trousers",
-    "the man with white shoes",
-    "zebra",
-    "a blue shirt",
-    "red",
-]
-
-
-def slots(name):
-    """The fields of an architecture that null removes, apart from those that are null anyway."""
-    spec = ARCHITECTURES[name].load().spec
-    found = []
-    for field, info in spec.model_fields.items():
-        if info.get_default(call_default_factory=True) is None:
-            continue
-        try:
-            spec(**{field: None})
-        except ValidationError:
-            continue
-        found.append(field)
-    return found
-
-
 NAMES = sorted(ARCHITECTURES)
-SLOTS = [(name, slot) for name in NAMES for slot in slots(name)]
+SWITCHES = [switch for name in NAMES for switch in switches.switches(name)]
 
 
-@pytest.fixture
-def make(clip_folder):
-    def build(name, seed=0, **knobs):
+@pytest.fixture(scope="session")
+def build(folders):
+    """The model of a spec whose presets are tiny random trunks."""
+
+    def of(name, spec=None, seed=0) -> Architecture:
         loaded = ARCHITECTURES[name].load()
-        return loaded.build(loaded.spec(backbone=clip_folder, **knobs), FACTS, seed)
+        return loaded.build(tiny(name, folders) if spec is None else over(spec, folders), FACTS, seed)
 
-    return build
-
-
-def batch(model, roles=None, groups=6, present=None):
-    """`groups` groups; text items for the first `present` of them only."""
-    generator = torch.Generator().manual_seed(7)
-    inputs = {}
-    for role, want in model.inputs.items():
-        if roles is not None and role not in roles:
-            continue
-        if want.tokenize is None:
-            pixels = torch.randn(groups, want.channels, *want.size, generator=generator)
-            inputs[role] = Input(pixels, torch.arange(groups))
-        elif present != 0:
-            count = groups if present is None else present
-            inputs[role] = Input(want.tokenize(CAPTIONS[:count]), torch.arange(count))
-    ids = torch.arange(groups)
-    known = {"pids": ids % FACTS.identities, "image_ids": ids, "camids": ids % 2, "keys": keys(0, 0, ids)}
-    return Batch(known, inputs)
+    return of
 
 
-def losses(model, batch):
-    """(mean, count) of every term whose needs are there."""
-    encoded = model.encode(batch)
-    values = {**model.values(encoded, NOW), **encoded.local}
-    found = {}
-    for term in model.terms:
-        if set(term.needs) <= values.keys():
-            out = term.fn(**{need: values[need] for need in term.needs})
-            found[term.name] = (out.total, int(out.count))
-    return found
+@pytest.fixture(scope="session")
+def aspects(build):
+    """All that a choice can change, of a spec; kept, because every choice is compared with few bases."""
 
+    @cache
+    def of(name, spec):
+        return probe.aspects(build(name, spec))
 
-def summed(model, batch):
-    return sum(total / count for total, count in losses(model, batch).values() if count)
+    return of
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_embeddings(make, name):
-    model = make(name).eval()
+def test_embeddings_of_any_subset_of_the_inputs(build, name):
+    """(groups, D), float32, of norm 1; the same when asked again, and whoever else is in the batch."""
+    model = build(name).eval()
+    widths = set()
     with torch.no_grad():
-        for role in model.inputs:
-            given = batch(model, [role])
-            embedding = model.embed(given)
+        for roles in subsets(model):
+            given = batch(model, roles)
+            with stream(1, "evaluation"):
+                embedding = model.embed(given)
+            with stream(2, "evaluation"):
+                assert torch.equal(embedding, model.embed(given)), roles
             assert embedding.dtype == torch.float32
-            assert embedding.shape[0] == 6
-            torch.testing.assert_close(embedding.norm(dim=1), torch.ones(6))
-            assert torch.equal(embedding, model.embed(given)), "evaluation is deterministic"
+            assert embedding.shape[0] == GROUPS
+            torch.testing.assert_close(embedding.norm(dim=1), torch.ones(GROUPS))
+            assert (embedding @ embedding.T - torch.eye(GROUPS)).min() < 0.9999, "not all alike"
+            torch.testing.assert_close(model.embed(given.rows(1, 3)), embedding[1:3], rtol=1e-4, atol=1e-5)
+            widths.add(embedding.shape[1])
+        assert len(widths) == 1, "one space for all modalities"
+        mixed = model.embed(ragged(model))
+        torch.testing.assert_close(mixed.norm(dim=1), torch.ones(GROUPS))
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_losses_are_finite_and_reach_every_parameter(make, name):
-    model = make(name)
-    summed(model, batch(model)).backward()
-    assert losses(model, batch(model)).keys() == {term.name for term in model.terms}
-    for parameter, value in model.named_parameters():
-        assert value.grad is not None, parameter
-        assert value.grad.isfinite().all(), parameter
-        assert value.grad.abs().max() > 0, parameter
+def test_training_with_any_subset_of_the_inputs_is_finite(build, name):
+    model = build(name).train()
+    for given in (*(batch(model, roles) for roles in subsets(model)), ragged(model)):
+        model.zero_grad()
+        total = summed(model, given)
+        if total is None or not total.requires_grad:
+            continue
+        assert total.isfinite(), given.inputs.keys()
+        total.backward()
+        assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None), given.inputs.keys()
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("present", [0, 1, 6])
-def test_terms_with_no_one_and_all_rows_valid(make, name, present):
-    model = make(name)
-    for total, count in losses(model, batch(model, present=present)).values():
+def test_a_whole_batch_has_every_loss(build, name):
+    model = build(name).train()
+    found = losses(model, batch(model))
+    assert found.keys() == {term.name for term in model.terms}
+    for total, count in found.values():
         assert total.isfinite()
-        assert total.requires_grad
-        assert count > 0 or total == 0
+        assert count > 0
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_state_dict_round_trip(make, name):
-    first, second = make(name, seed=0).eval(), make(name, seed=1, pretrained=False).eval()
-    given = batch(first, ["rgb"])
+@pytest.mark.parametrize("count", [0, 1, GROUPS])
+def test_terms_with_no_one_and_all_rows_valid(build, name, count):
+    """Of each role in turn, and of each further label that the data may not know."""
+    model = build(name).train()
+    asked = [batch(model, present={role: range(count)}) for role in model.inputs]
+    asked += [batch(model, unknown=[label]) for label in FACTS.labels]
+    for given in asked:
+        for term, (total, valid) in losses(model, given).items():
+            assert total.isfinite(), term
+            assert total.requires_grad, term
+            assert valid > 0 or total == 0, term
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_state_dict_round_trip(build, folders, name):
+    spec = tiny(name, folders)
+    for path in [leaf.path for leaf in walk(spec) if leaf.path.rpartition(".")[2] == "pretrained"]:
+        spec = put(spec, path, False)
+    first, second = probe.disturb(build(name, seed=0)).eval(), build(name, spec, seed=1).eval()
+    given = batch(first)
     assert not torch.equal(first.embed(given), second.embed(given))
     second.load_state_dict(first.state_dict())
     assert torch.equal(first.embed(given), second.embed(given))
 
 
-@pytest.mark.parametrize(("name", "slot"), SLOTS)
-def test_null_slots_build_train_and_leave_the_rest_alone(make, name, slot):
-    whole, less = make(name, pretrained=False), make(name, pretrained=False, **{slot: None})
-    assert {t.name for t in less.terms} <= {t.name for t in whole.terms}
-    summed(less, batch(less)).backward()
-    before = whole.state_dict()
-    assert less.state_dict().keys() <= before.keys()
-    for key, value in less.state_dict().items():
-        assert torch.equal(value, before[key]), key
+def check_gradients(model, found):
+    """Every trainable parameter has a finite gradient, unless a choice is declared to leave it without."""
+    silent = {name for name, gradient in found.items() if gradient is None or not gradient.abs().max() > 1e-12}
+    assert {name for name in found if probe.is_dead(model, name)} == silent
+    assert all(gradient.isfinite().all() for gradient in found.values() if gradient is not None)
+    unused = [p for p in model.dead if not any(probe.fnmatchcase(n, p) for n, _ in model.named_parameters())]
+    assert not unused, f"declared dead, but no parameter is called so: {unused}"
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_groups_of_the_optimiser_are_one_per_name(make, name):
-    model = make(name)
+def test_every_parameter_learns(build, name):
+    model = probe.disturb(build(name))
+    check_gradients(model, probe.gradients(model))
+
+
+@pytest.mark.parametrize("switch", SWITCHES, ids=str)
+def test_no_dead_switch(build, aspects, switch):
+    """A choice changes parameters, terms, gradients or embeddings, and no weight that stands apart from it."""
+    before = aspects(switch.name, switch.base)
+    model = build(switch.name, switch.changed)
+    after = probe.aspects(model)
+    seen = [name for name in before if not probe.same(before[name], after[name])]
+    reason = UNSEEN.get((switch.name, switch.path))
+    assert seen or reason, f"{switch} changes nothing"
+    check_gradients(model, after["gradients"])
+    if switch.kind != "range" and not initialises(switch):
+        weights = before["initial weights"]
+        for key, value in after["initial weights"].items():
+            if key in weights and weights[key].shape == value.shape:
+                assert torch.equal(weights[key], value), f"{key} begins otherwise with {switch}"
+
+
+def test_what_is_said_to_be_unseen_or_to_initialise_is_there():
+    known = {(switch.name, switch.path) for switch in SWITCHES}
+    assert not (UNSEEN.keys() | switches.INITIALISES.keys()) - known
+    assert all((*UNSEEN.values(), *switches.INITIALISES.values()))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_null_slots_take_away_and_add_nothing(build, name):
+    """Without a slot there are fewer parameters and terms, none of them new."""
+    for switch in switches.switches(name):
+        value = switch.changed
+        for step in switch.path.split("."):
+            value = getattr(value, step)
+        if switch.kind != "slot" or value is not None:
+            continue
+        whole, less = build(name, switch.base), build(name, switch.changed)
+        assert {term.name for term in less.terms} <= {term.name for term in whole.terms}, switch
+        assert set(less.inputs) <= set(whole.inputs), switch
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_groups_of_the_optimiser_are_one_per_name(build, name):
+    model = build(name)
     rules = {model.group_rule(parameter) for parameter, _ in model.named_parameters()}
+    assert all(isinstance(rule, GroupRule) for rule in rules)
     assert len({rule.name for rule in rules}) == len(rules)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_terms_are_named_in_the_spec(build, name):
+    known = ARCHITECTURES[name].load().spec.TERMS
+    built = {term.name for switch in switches.switches(name)[:1] for term in build(name, switch.base).terms}
+    assert built <= set(known)
 
 
 @pytest.mark.parametrize("name", NAMES)
