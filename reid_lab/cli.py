@@ -125,7 +125,7 @@ def evaluate(
     device: Device = None,
     runs: Runs = RUNS,
 ) -> None:
-    """Test a finished run's checkpoint again, or features of other code.
+    """Test a run's checkpoint again, or features.
 
     `--data NAME --set data.root=…` tests on other data; every look at test data is recorded.
     """

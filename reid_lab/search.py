@@ -261,6 +261,7 @@ class _Gallery:
     where: str
     notes: list[str]
     dataset: Dataset | None = None
+    root: str | None = None  # of the data set's paths
 
 
 def _store(model: _Model, *more: str) -> Path:
@@ -351,21 +352,25 @@ def _own(model: _Model, say: Callable[[str], None]) -> _Gallery:
         return drawn(dataset.images(numbers[number : number + 1], None)[0])
 
     notes = [found.problem] if found.problem else []
-    return _Gallery(found.vectors, names, groups.pids, picture, f"the test gallery of {spec.data.name}", notes, dataset)
+    where = f"the test gallery of {spec.data.name}"
+    return _Gallery(found.vectors, names, groups.pids, picture, where, notes, dataset, spec.data.root)
 
 
 def _identity(found: _Gallery, rows: Sequence[Row]) -> int | None:
-    """Whom the query shows, when it is a caption or an image of the test data; None when it is not, or of several."""
+    """Whom the query shows, when all of it are captions and images of the test data, and of one person."""
     if found.dataset is None:
         return None
-    items, root = found.dataset.items, getattr(found.dataset, "root", None)
-    pids: set[int] = set()
-    for row in rows:
+    items, root = found.dataset.items, found.root
+
+    def of(row: Row) -> set[int]:
         if row.caption is not None:
-            pids |= set(items.pid[items.caption == row.caption].tolist())
-        elif root is not None and row.path is not None and Path(row.path).is_relative_to(Path(root).absolute()):
-            inside = Path(row.path).relative_to(Path(root).absolute()).as_posix()
-            pids |= set(items.pid[items.path == inside].tolist())
+            return set(items.pid[items.caption == row.caption].tolist())
+        path, inside = Path(row.path or ""), Path(root or "").absolute()
+        if root is None or not path.is_relative_to(inside):
+            return set()
+        return set(items.pid[items.path == path.relative_to(inside).as_posix()].tolist())
+
+    pids = set.intersection(*map(of, rows))
     return pids.pop() if len(pids) == 1 else None
 
 

@@ -1,5 +1,6 @@
 """Search: ranks, what is kept between searches, pages in a real browser, and what is refused."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -202,10 +203,33 @@ def test_the_test_gallery_knows_its_identities(trained, ask, reading):
     assert again.out == first.out
     assert not any("embedding" in line for line in again.err)
     assert "correct" not in ask("nobody ever wrote this").out[0]
+    foreign = ("--image", f"gallery/p{groups.pids[0]}/00.png")  # a copy: nobody told whom it shows
+    assert "correct" not in ask(str(items.caption[item]), *foreign).out[0]
     assert "correct" in ask("nobody ever wrote this", "--pid", "31").out[0]
     told = ask(WORDS, "--gallery", "gallery", "--pid", "31")
     assert "correct" not in told.out[0]
     assert any("--pid 31" in line and "not known" in line for line in told.err)
+
+
+def test_an_image_of_the_test_data_is_known(trained, ask, tmp_path):
+    """A run on a folder: the path of a query image tells its person."""
+    lab = trained[0]
+    folder = lab.written("png")
+    first = lab.only.run_id
+    try:
+        sets = (f"data={{name: cuhk_pedes, root: {folder}, image_size: [32, 16]}}",)
+        assert lab.run(*SHORT, *sets).code == 0
+        (other,) = (run for run in lab.folders() if run.run_id != first)
+        rows = [row for row in json.loads((folder / "reid_raw.json").read_text()) if row["split"] == "test"]
+        done = ask("--image", str(folder / "imgs" / rows[0]["file_path"]), run=other.run_id)
+        correct = {row[2] for row in table(done) if row[-1] == "yes"}
+        assert {name.removeprefix("imgs/") for name in correct} == {
+            row["file_path"] for row in rows if row["id"] == rows[0]["id"]
+        }
+    finally:
+        for run in lab.folders():
+            if run.run_id != first:
+                shutil.rmtree(run.path)
 
 
 def test_words_that_the_vocabulary_does_not_hold_are_told(ask):

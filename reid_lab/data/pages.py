@@ -17,7 +17,7 @@ _STYLE = """
 body { margin: 0 auto; max-width: 1280px; padding: 24px 28px 40px; background: #fff; color: #1c1e21;
   font: 15px/1.45 system-ui, "Segoe UI", "Helvetica Neue", Arial, sans-serif; }
 header { display: flex; gap: 20px; align-items: flex-start; padding-bottom: 16px; border-bottom: 1px solid #dcdfe3; }
-header figure { width: auto; } header img { height: 144px; width: auto; border-radius: 4px; }
+header figure { width: auto; } header img { display: block; height: 144px; width: auto; border-radius: 4px; }
 h1 { margin: 0 0 6px; font-size: 22px; line-height: 1.3; font-weight: 600; text-wrap: balance; }
 p { margin: 0; color: #555b63; font-size: 13px; }
 .key { display: flex; gap: 18px; margin-top: 8px; }
