@@ -289,11 +289,30 @@ def doctor(
 
 
 @listing.command()
-def architectures() -> None:
-    """The registered architectures."""
-    from reid_lab.architectures import ARCHITECTURES
+def architectures(
+    name: Annotated[str | None, typer.Argument(help="All knobs of this one.", show_default=False)] = None,
+) -> None:
+    """The registered architectures and their knobs.
 
-    _table(("name", "title", "paper"), ((name, e.title, e.paper) for name, e in ARCHITECTURES.items()))
+    Without NAME, the knobs that a study can search.
+    """
+    from reid_lab.architectures import ARCHITECTURES
+    from reid_lab.errors import UserError, unknown
+    from reid_lab.spec.knobs import knobs
+
+    if name is not None and name not in ARCHITECTURES:
+        raise UserError(unknown("architecture", name, ARCHITECTURES))
+    chosen = ARCHITECTURES if name is None else {name: ARCHITECTURES[name]}
+    _table(("name", "title", "paper", "code"), ((key, e.title, e.paper, e.code) for key, e in chosen.items()))
+    found = [(key, knob) for key, entry in chosen.items() for knob in knobs(entry.load().spec.model_validate({}))]
+    typer.echo()
+    if name is None:
+        searched = ((f"{key}: {k.path}", k.default, k.searched) for key, k in found if k.searched)
+        _table(("knob", "default", "searched"), searched)
+    else:
+        _table(
+            ("knob", "default", "searched", "allowed"), ((k.path, k.default, k.searched, k.allowed) for _, k in found)
+        )
 
 
 @listing.command()
