@@ -15,7 +15,7 @@ from typing import Literal
 
 from reid_lab.data.folders import FolderSpec
 from reid_lab.data.items import Row, tabulate
-from reid_lab.data.readers.market1501 import home, named, present
+from reid_lab.data.readers.layouts import home, named, present
 from reid_lab.data.reading import Counts, Faults, Reader, Reading, ordered_numbers
 
 LAYOUT = "train/, query/ and test/ (or LTCC_ReID/ with them)"
@@ -40,7 +40,7 @@ def read(root: Path, faults: Faults) -> Reading:
         (split, side, path, int(match[1]), int(match[2]), int(match[3]) - 1)
         for folder, split, side in _FOLDERS
         if folder in there
-        for path, match in named(root, place, folder, _NAME, EXAMPLE, faults)
+        for path, match in named(root, f"{place}{folder}", _NAME, EXAMPLE, faults)
     ]
     clothes = ordered_numbers(_worn(pid, outfit) for _, _, _, pid, outfit, _ in found)
     return Reading(

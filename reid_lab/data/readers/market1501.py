@@ -13,17 +13,14 @@ without a recording, are read as well.
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
 from reid_lab.data.folders import FolderSpec
 from reid_lab.data.items import ABSENT, Row, tabulate
-from reid_lab.data.readers.layouts import listing
-from reid_lab.data.reading import Counts, Faults, Reader, Reading, entries, ordered_numbers, valid_text
-from reid_lab.errors import DataError, Fault, nearest
+from reid_lab.data.readers.layouts import home, named, present
+from reid_lab.data.reading import Counts, Faults, Reader, Reading, ordered_numbers
 
 LAYOUT = "bounding_box_train/, query/ and bounding_box_test/"
 INSIDE = ("Market-1501-v15.09.15",)
@@ -50,7 +47,7 @@ def read(root: Path, faults: Faults) -> Reading:
     there = present(root / place, names, faults, LAYOUT)
     found, junk = [], 0
     for folder, split, side in _FOLDERS:
-        for path, match in named(root, place, folder, _NAME, EXAMPLE, faults) if folder in there else ():
+        for path, match in named(root, f"{place}{folder}", _NAME, EXAMPLE, faults) if folder in there else ():
             pid, camera = int(match[1]), int(match[2]) - 1
             if pid == _JUNK:
                 junk += 1
@@ -71,64 +68,6 @@ def read(root: Path, faults: Faults) -> Reading:
         ),
         notes=(f"images of junk (person -1) that are left out: {junk}",) if junk else (),
     )
-
-
-def home(root: Path, parts: Sequence[str], inside: Sequence[str], layout: str) -> str:
-    """Where in `root` a data set lies: "" for the root itself, else one of the folders `inside`; it is the
-    place that holds most of `parts` (names of files and folders).
-
-    Raises:
-        DataError: no part is there; the message says what the root must hold, and which folder above or
-            below it does.
-    """
-    place = _fullest(root, parts, inside)
-    if place is not None:
-        return place
-    base = Path(os.path.abspath(root))
-    above = [up for up in list(base.parents)[:3] if 2 * _held(up, parts) > len(parts)]
-    below = [root / name for name in entries(root, "folders") if _fullest(root / name, parts, inside) is not None]
-    near = [*above, *below]
-    hint = f"; is {near[0]} meant?" if near else ""
-    raise DataError(Fault(f"data.root must hold {layout}; nothing of it is there{hint}", str(root)))
-
-
-def _fullest(root: Path, parts: Sequence[str], inside: Sequence[str]) -> str | None:
-    held = {place: _held(root / place, parts) for place in ("", *inside)}
-    best = max(held, key=lambda place: held[place])
-    return best if held[best] else None
-
-
-def _held(folder: Path, parts: Sequence[str]) -> int:
-    return sum(os.path.exists(folder / part) for part in parts)
-
-
-def present(folder: Path, names: Sequence[str], faults: Faults, layout: str) -> list[str]:
-    """Those of the named subfolders that are there; the others are faults, with the nearest name that is there."""
-    there = [name for name in names if os.path.isdir(folder / name)]
-    for name in names:
-        if name not in there:
-            near = nearest(name, [other for other in entries(folder, "folders") if other not in names])
-            hint = f"; is '{near}' meant?" if near else ""
-            faults.add("missing folder", f"no such folder; data.root must hold {layout}{hint}", folder / name)
-    return there
-
-
-def named(
-    root: Path, place: str, folder: str, pattern: re.Pattern[str], example: str, faults: Faults
-) -> Iterator[tuple[str, re.Match[str]]]:
-    """The images in `root/place/folder` in sorted order: path relative to `root`, and what `pattern` found in the name.
-
-    Other files are passed over. A name that does not fit (`example` is one that does) is a fault, and so is a
-    folder without images, or one that cannot be read.
-    """
-    inside = Path(place) / folder
-    for name in listing(root / inside, "images", faults, "there are no images in it"):
-        match = pattern.fullmatch(name) if valid_text(name) else None
-        if match:
-            yield (inside / name).as_posix(), match
-        else:
-            shown = str(root / inside / name).encode(errors="backslashreplace").decode()
-            faults.add("file name", f"the name must look like {example}", shown)
 
 
 def reader(spec: Market1501Spec) -> Reader:

@@ -24,7 +24,7 @@ from typing import Literal
 
 from reid_lab.data.folders import FolderSpec
 from reid_lab.data.items import ABSENT, Row, tabulate
-from reid_lab.data.readers.market1501 import home
+from reid_lab.data.readers.layouts import home
 from reid_lab.data.reading import Counts, Faults, Reader, Reading, annotation_bytes, ordered_numbers
 from reid_lab.errors import DataError
 
@@ -59,7 +59,7 @@ def read(root: Path, faults: Faults) -> Reading:
     `scene` numbers the parts of days (`0303morning`, …) in sorted order; -1 where a name tells none.
     """
     place = home(root, [*(f"list_{name}.txt" for name, _, _ in _LISTS), *_FOLDERS], INSIDE, LAYOUT)
-    base, prefix = root / place, f"{place}/" if place else ""
+    base = root / place
     lines: list[_Line] = []
     raw = []
     folders = {split: _folder(base, split, faults) for split in _FOLDERS}
@@ -82,7 +82,7 @@ def read(root: Path, faults: Faults) -> Reading:
             "rgb",
             line.pid + (moved if line.split == "test" else 0),
             moment,
-            f"{prefix}{folders[line.split]}/{line.path}",
+            f"{place}{folders[line.split]}/{line.path}",
             side=line.side,
             camid=line.camera,
             scene=slots[line.slot],

@@ -9,20 +9,19 @@ of the query's vehicle and scene. The queries are also in the gallery. pids are 
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 from typing import Literal
 
 from reid_lab.data.folders import FolderSpec
 from reid_lab.data.items import Row, tabulate
-from reid_lab.data.readers.layouts import base_of, listing
+from reid_lab.data.readers.layouts import home, in_spectra, listing
 from reid_lab.data.reading import Counts, Faults, Reader, Reading
 
 PARTS = (("train", "", "bounding_box_train"), ("test", "query", "query3"), ("test", "gallery", "bounding_box_test"))
 SPECTRA = {"rgb": "vis", "nir": "ni", "tir": "th"}
 LAYOUT = "bounding_box_train/, query3/ and bounding_box_test/, each with <vehicle>/{vis,ni,th}/"
-_NAME = re.compile(r"(\d{4})_s(\d{3})_v(\d)", re.ASCII)
+_NAME = r"(?={vehicle}_)(\d{{4}})_s(\d{{3}})_v(\d).*"  # the vehicle is the folder's
 
 
 class Msvr310Spec(FolderSpec):
@@ -32,34 +31,18 @@ class Msvr310Spec(FolderSpec):
 
 
 def read(root: Path, faults: Faults) -> Reading:
-    """Items in sorted order of vehicles and names (train, query, gallery), each moment in the order rgb, nir, tir.
-
-    The published set is complete, so a name that one spectrum has is expected of all three: what is missing
-    is told as a missing image, like one that an annotation cites.
-    """
-    base = base_of(root, tuple(part for _, _, part in PARTS), ("MSVR310", "msvr310"), LAYOUT)
+    """Items in sorted order of vehicles and names (train, query, gallery), each moment in the order rgb, nir, tir."""
+    place = home(root, tuple(part for _, _, part in PARTS), ("MSVR310", "msvr310"), LAYOUT)
     rows: list[Row] = []
     moment = 0
     for split, side, part in PARTS:
-        for vehicle in listing(root / base / part, "folders", faults, "no vehicles in it, or no such folder"):
-            folders = {role: f"{base}{part}/{vehicle}/{spectrum}" for role, spectrum in SPECTRA.items()}
-            before = len(faults.found)
-            names = sorted({name for folder in folders.values() for name in listing(root / folder, "images", faults)})
-            if not names and len(faults.found) == before:
-                what = f"no images in its folders {', '.join(SPECTRA.values())}"
-                faults.add("missing folder", what, root / base / part / vehicle)
-            for name in names:
-                told = _NAME.match(name)
-                if told is None or vehicle.lstrip("0") != told[1].lstrip("0"):
-                    where = next(root / at / name for at in folders.values() if os.path.lexists(root / at / name))
-                    what = f"the name must look like {vehicle:>04}_s002_v0_000.jpg (vehicle, scene, camera)"
-                    faults.add("file name", what, where)
-                    continue
-                pid, scene, camera = (int(number) for number in told.groups())
-                rows += [
-                    Row(split, role, pid, moment, f"{folders[role]}/{name}", None, side, camera, scene)
-                    for role in SPECTRA
-                ]
+        for vehicle in listing(root / place / part, "folders", faults, "no vehicles in it, or no such folder"):
+            number = vehicle.rjust(4, "0")
+            pattern = re.compile(_NAME.format(vehicle=re.escape(number)), re.ASCII)
+            example = f"{number}_s002_v0_000.jpg (vehicle, scene, camera)"
+            for paths, match in in_spectra(root, f"{place}{part}/{vehicle}", SPECTRA, pattern, example, faults):
+                pid, scene, camera = (int(digits) for digits in match.groups())
+                rows += [Row(split, role, pid, moment, path, None, side, camera, scene) for role, path in paths.items()]
                 moment += 1
     # The files hold three channels in every spectrum, and the published codes feed all three to a trunk.
     return Reading(tabulate(rows), colour=tuple(SPECTRA))

@@ -21,7 +21,7 @@ import numpy as np
 from reid_lab.data.folders import FolderSpec
 from reid_lab.data.items import Groups, Row, grouped, tabulate
 from reid_lab.data.omni import KINDS
-from reid_lab.data.readers.layouts import base_of, listing
+from reid_lab.data.readers.layouts import home, listing
 from reid_lab.data.reading import (
     Faults,
     Reader,
@@ -56,7 +56,7 @@ def read(root: Path, faults: Faults, *, partial_people: bool = False) -> Reading
     the queries name, each image once, and each caption once per person; captions tell no moment. pids are
     the numbers of the folders less 1.
     """
-    base = base_of(root, (TRAIN, TEST), ("ORBench",), LAYOUT)
+    base = home(root, (TRAIN, TEST), ("ORBench",), LAYOUT)
     (train, train_raw), (test, test_raw) = _opened(root / base)
     table = _Table(base, faults)
     people = _train(train, root / base / TRAIN, table)

@@ -24,8 +24,7 @@ from typing import Literal
 
 from reid_lab.data.folders import FolderSpec
 from reid_lab.data.items import Row, tabulate
-from reid_lab.data.readers.layouts import listing
-from reid_lab.data.readers.market1501 import home, named, present
+from reid_lab.data.readers.layouts import home, listing, named, present
 from reid_lab.data.reading import Counts, Faults, Reader, Reading, ordered_numbers
 
 LAYOUT = "rgb/ with train/, val/ and test/"
@@ -53,14 +52,14 @@ def read(root: Path, faults: Faults) -> Reading:
             found += [
                 ("train", "", pid, match[1], path)
                 for pid, person in _people(root / place, folder, faults)
-                for path, match in named(root, place, person, _LEARNT, EXAMPLE, faults)
+                for path, match in named(root, f"{place}{person}", _LEARNT, EXAMPLE, faults)
             ]
             continue
         for camera in present(root / place / folder, tuple(CAMERAS), faults, "rgb/test/ with A/, B/ and C/"):
             found += [
                 ("test", "gallery" if camera == _GALLERY else "query", pid, camera, path)
                 for pid, person in _people(root / place, f"{folder}/{camera}", faults)
-                for path, _ in named(root, place, person, _TESTED, "cropped_rgb001.jpg", faults)
+                for path, _ in named(root, f"{place}{person}", _TESTED, "cropped_rgb001.jpg", faults)
             ]
     clothes = ordered_numbers(_worn(pid, camera) for _, _, pid, camera, _ in found)
     return Reading(

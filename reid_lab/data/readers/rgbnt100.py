@@ -14,14 +14,15 @@ from typing import Literal
 
 from reid_lab.data.folders import FolderSpec
 from reid_lab.data.items import Row, tabulate
-from reid_lab.data.readers.layouts import base_of, listing
+from reid_lab.data.readers.layouts import home, named, present
 from reid_lab.data.reading import Counts, Faults, Reader, Reading
 
 PARTS = (("train", "", "bounding_box_train"), ("test", "query", "query"), ("test", "gallery", "bounding_box_test"))
 WINDOWS = {"rgb": (0, 0, 256, 128), "nir": (256, 0, 256, 128), "tir": (512, 0, 256, 128)}
 CAMERAS = 8
 LAYOUT = "rgbir/ with bounding_box_train/, query/ and bounding_box_test/"
-_NAME = re.compile(r"(\d{1,9})_c(\d{1,9})", re.ASCII)
+EXAMPLE = f"0502_c0001_000.jpg (vehicle, camera from 1 to {CAMERAS})"
+_NAME = re.compile(rf"(\d{{1,9}})_c(0{{0,8}}[1-{CAMERAS}])(?!\d).*", re.ASCII)
 
 
 class Rgbnt100Spec(FolderSpec):
@@ -32,18 +33,15 @@ class Rgbnt100Spec(FolderSpec):
 
 def read(root: Path, faults: Faults) -> Reading:
     """Items file by file in sorted order of the names (train, query, gallery), each in the order rgb, nir, tir."""
-    base = base_of(root, tuple(part for _, _, part in PARTS), ("rgbir", "RGBNT100/rgbir"), LAYOUT)
+    names = tuple(part for _, _, part in PARTS)
+    place = home(root, names, ("rgbir", "RGBNT100/rgbir"), LAYOUT)
+    there = present(root / place, names, faults, LAYOUT)
     rows: list[Row] = []
     moment = 0
     for split, side, part in PARTS:
-        for name in listing(root / base / part, "images", faults, "no images in it, or no such folder"):
-            told = _NAME.match(name)
-            if told is None or not 1 <= int(told[2]) <= CAMERAS:
-                what = f"the name must look like 0502_c0001_000.jpg (vehicle, camera from 1 to {CAMERAS})"
-                faults.add("file name", what, root / base / part / name)
-                continue
-            pid, camera = int(told[1]), int(told[2]) - 1
-            rows += [Row(split, role, pid, moment, f"{base}{part}/{name}", None, side, camera) for role in WINDOWS]
+        for path, match in named(root, f"{place}{part}", _NAME, EXAMPLE, faults) if part in there else ():
+            pid, camera = int(match[1]), int(match[2]) - 1
+            rows += [Row(split, role, pid, moment, path, None, side, camera) for role in WINDOWS]
             moment += 1
     # The crops are parts of one colour file; the published codes feed all three channels of each to a trunk.
     return Reading(tabulate(rows), windows=WINDOWS, colour=tuple(WINDOWS))

@@ -8,20 +8,20 @@ are the authors' identities. (`train_141`, a part of `train_171`, is not read.)
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 from typing import Literal
 
 from reid_lab.data.folders import FolderSpec
 from reid_lab.data.items import Row, tabulate
-from reid_lab.data.readers.layouts import base_of, listing
+from reid_lab.data.readers.layouts import home, in_spectra
 from reid_lab.data.reading import Counts, Faults, Reader, Reading
 
 PARTS = {"train": "train_171", "test": "test"}
 SPECTRA = {"rgb": "RGB", "nir": "NI", "tir": "TI"}
 LAYOUT = "train_171/ and test/, each with RGB/, NI/ and TI/"
-_NAME = re.compile(r"(\d{6})[^_]*_[^_]{3}([1-9])", re.ASCII)
+EXAMPLE = "000258_cam1_0_00.jpg (identity, camera from 1)"
+_NAME = re.compile(r"(\d{6})[^_]*_[^_]{3}([1-9]).*", re.ASCII)
 
 
 class Rgbnt201Spec(FolderSpec):
@@ -31,30 +31,14 @@ class Rgbnt201Spec(FolderSpec):
 
 
 def read(root: Path, faults: Faults) -> Reading:
-    """Items moment by moment in sorted order of the names, each in the order rgb, nir, tir.
-
-    The published set is complete, so a name that one spectrum has is expected of all three: what is missing
-    is told as a missing image, like one that an annotation cites.
-    """
-    base = base_of(root, tuple(PARTS.values()), ("RGBNT201",), LAYOUT)
+    """Items moment by moment in sorted order of the names, each in the order rgb, nir, tir."""
+    place = home(root, tuple(PARTS.values()), ("RGBNT201",), LAYOUT)
     rows: list[Row] = []
     moment = 0
     for split, part in PARTS.items():
-        folders = {role: f"{base}{part}/{spectrum}" for role, spectrum in SPECTRA.items()}
-        before = len(faults.found)
-        names = sorted({name for folder in folders.values() for name in listing(root / folder, "images", faults)})
-        if not names and len(faults.found) == before:
-            faults.add("missing folder", f"no images in its folders {', '.join(SPECTRA.values())}", root / base / part)
-        for name in names:
-            told = _NAME.match(name)
-            if told is None:
-                where = next(
-                    root / folder / name for folder in folders.values() if os.path.lexists(root / folder / name)
-                )
-                faults.add("file name", "the name must look like 000258_cam1_0_00.jpg (identity, camera from 1)", where)
-                continue
-            pid, camera = int(told[1]), int(told[2]) - 1
-            rows += [Row(split, role, pid, moment, f"{folders[role]}/{name}", camid=camera) for role in SPECTRA]
+        for paths, match in in_spectra(root, f"{place}{part}", SPECTRA, _NAME, EXAMPLE, faults):
+            pid, camera = int(match[1]), int(match[2]) - 1
+            rows += [Row(split, role, pid, moment, path, camid=camera) for role, path in paths.items()]
             moment += 1
     # The files hold three channels in every spectrum, and the published codes feed all three to a trunk.
     return Reading(tabulate(rows), colour=tuple(SPECTRA))

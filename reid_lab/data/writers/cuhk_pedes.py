@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import re
 
 import numpy as np
 
 from reid_lab.data.synthetic.dataset import Synthetic
 from reid_lab.data.writers.base import Target, Writer
+from reid_lab.data.writers.captioned import captions, record
 
 _FOLDERS = ("cam_a", "cam_b", "CUHK01", "CUHK03", "Market")  # cameras 0 to 4; the last camera's depends on the split
 
@@ -19,7 +19,7 @@ def write(world: Synthetic, target: Target) -> None:
     Real CUHK-PEDES numbers its people through train, val and test, as here.
     """
     items = world.items
-    captions = dict(zip(items.image_id[items.role == "caption"], items.caption[items.role == "caption"], strict=True))
+    told = captions(world)
     records = []
     for index in np.flatnonzero(items.role == "rgb"):
         split, camera, pid = str(items.split[index]), int(items.camid[index]), int(items.pid[index]) + 1
@@ -27,16 +27,7 @@ def write(world: Synthetic, target: Target) -> None:
         folder = _FOLDERS[camera] if camera < len(_FOLDERS) else _last(split)
         path = f"{folder}/{pid:05d}_c{camera + 1}_{moment:06d}{target.suffix}"
         target.image(f"imgs/{path}", world.images(np.array([index]), None)[0])
-        text = captions[moment]
-        records.append(
-            {
-                "split": split,
-                "captions": [text],
-                "file_path": path,
-                "processed_tokens": [re.findall(r"[a-z]+", text)],
-                "id": pid,
-            }
-        )
+        records.append(record(split, told[moment], path, pid))
     target.text("reid_raw.json", json.dumps(records))
 
 

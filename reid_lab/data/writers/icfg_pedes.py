@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter
 
 import numpy as np
 
 from reid_lab.data.synthetic.dataset import Synthetic
 from reid_lab.data.writers.base import Target, Writer
+from reid_lab.data.writers.captioned import captions, record
 
 _TIMES = ("0303morning", "0303noon", "0303afternoon")
 
@@ -20,7 +20,7 @@ def write(world: Synthetic, target: Target) -> None:
     The layout has no val split: the world's val people count as train. The times of day in the names mean nothing.
     """
     items = world.items
-    captions = dict(zip(items.image_id[items.role == "caption"], items.caption[items.role == "caption"], strict=True))
+    told = captions(world)
     records, seen = [], Counter[int]()
     for index in np.flatnonzero(items.role == "rgb"):
         split = "test" if items.split[index] == "test" else "train"
@@ -30,16 +30,7 @@ def write(world: Synthetic, target: Target) -> None:
         name = f"{pid:04d}_{number:03d}_{camera:02d}_{_TIMES[number % len(_TIMES)]}_{moment:04d}_0{target.suffix}"
         path = f"{split}/{pid:04d}/{name}"
         target.image(f"imgs/{path}", world.images(np.array([index]), None)[0])
-        text = captions[moment]
-        records.append(
-            {
-                "split": split,
-                "captions": [text],
-                "file_path": path,
-                "processed_tokens": [re.findall(r"[a-z]+", text)],
-                "id": pid,
-            }
-        )
+        records.append(record(split, told[moment], path, pid))
     target.text("ICFG_PEDES.json", json.dumps(records))
 
 

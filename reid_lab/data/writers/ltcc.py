@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from reid_lab.data.synthetic.dataset import Synthetic
 from reid_lab.data.writers.base import Target, Writer
-from reid_lab.data.writers.market1501 import pixels, shots
+from reid_lab.data.writers.shots import shots
 
 
 def write(world: Synthetic, target: Target) -> None:
@@ -17,9 +17,9 @@ def write(world: Synthetic, target: Target) -> None:
         if shot.split == "val":
             continue
         worn[shot.split].setdefault(shot.pid, set()).add(shot.outfit)
-        folder = "query" if shot.split == "test" and shot.asks else shot.split
-        name = f"{shot.pid:03d}_{shot.outfit + 1}_c{shot.camera + 1}_{shot.moment:06d}.png"
-        target.image(f"LTCC_ReID/{folder}/{name}", pixels(world, shot))
+        folder = "query" if shot.asks else shot.split
+        name = f"{shot.pid:03d}_{shot.outfit + 1}_c{shot.camid + 1}_{shot.moment:06d}.png"
+        target.image(f"LTCC_ReID/{folder}/{name}", shot.pixels(world))
     for split, people in worn.items():
         for word, changes in (("change", True), ("unchange", False)):
             chosen = [pid for pid, outfits in people.items() if (len(outfits) > 1) == changes]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from reid_lab.data.synthetic.dataset import Synthetic
 from reid_lab.data.writers.base import Target, Writer
-from reid_lab.data.writers.market1501 import pixels, shots
+from reid_lab.data.writers.shots import shots
 
 _SLOTS = ("0113morning", "0302noon", "0303afternoon")  # by the number of a person's image
 _LISTS = ("train", "val", "query", "gallery")
@@ -28,8 +28,8 @@ def write(world: Synthetic, target: Target) -> None:
         else:
             name = "query" if shot.asks else "gallery"
         pid, slot = shot.pid - world.world.first_pid(shot.split), _SLOTS[shot.number % len(_SLOTS)]
-        path = f"{pid:04d}/{pid:04d}_{shot.number:03d}_{shot.camera + 1:02d}_{slot}_{shot.moment:04d}_0.jpg"
-        target.image(f"{shot.split}/{path}", pixels(world, shot))
+        path = f"{pid:04d}/{pid:04d}_{shot.number:03d}_{shot.camid + 1:02d}_{slot}_{shot.moment:04d}_0.jpg"
+        target.image(f"{shot.split}/{path}", shot.pixels(world))
         lists[name].append(f"{path} {pid}\n")
     for name, lines in lists.items():
         target.text(f"list_{name}.txt", "".join(lines))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from reid_lab.data.readers.msvr310 import SPECTRA
 from reid_lab.data.synthetic.dataset import Synthetic
 from reid_lab.data.writers.base import Target, Writer
-from reid_lab.data.writers.moments import moments
+from reid_lab.data.writers.shots import shots
 
 SCENES = 2
 
@@ -18,14 +18,14 @@ def write(world: Synthetic, target: Target) -> None:
     another camera saw. The first moment of every identity of test is its query, and as in the real set it
     is in the gallery too. The layout has no val split: the world's val people stand among those of train.
     """
-    for moment in moments(world, tuple(SPECTRA)):
-        identity, scene = f"{moment.pid + 1:04d}", moment.number % SCENES + 1
-        name = f"{identity}_s{scene:03d}_v{moment.camid}_{moment.number:03d}.jpg"
-        parts = ["bounding_box_test"] if moment.test else ["bounding_box_train"]
-        parts += ["query3"] if moment.test and moment.number == 0 else []
+    for shot in shots(world, tuple(SPECTRA)):
+        identity, scene = f"{shot.pid + 1:04d}", shot.number % SCENES + 1
+        name = f"{identity}_s{scene:03d}_v{shot.camid}_{shot.number:03d}.jpg"
+        parts = ["bounding_box_test"] if shot.tested else ["bounding_box_train"]
+        parts += ["query3"] if shot.tested and shot.number == 0 else []
         for role, folder in SPECTRA.items():
             for part in parts:
-                target.image(f"{part}/{identity}/{folder}/{name}", moment.pixels(world, role))
+                target.image(f"{part}/{identity}/{folder}/{name}", shot.pixels(world, role))
 
 
 WRITER = Writer("msvr310", write, roles=tuple(SPECTRA), knobs={})

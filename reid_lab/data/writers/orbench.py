@@ -11,6 +11,7 @@ from reid_lab.data.omni import KINDS
 from reid_lab.data.readers.orbench import FOLDERS, GALLERY, TEST, TRAIN
 from reid_lab.data.synthetic.dataset import Synthetic
 from reid_lab.data.writers.base import Target, Writer
+from reid_lab.data.writers.captioned import captions
 from reid_lab.seeding import rng
 
 
@@ -28,14 +29,13 @@ def write(world: Synthetic, target: Target) -> None:
         of_person.setdefault((int(items.pid[index]), role), []).append(index)
         if role in FOLDERS:
             paths[index] = _written(world, target, index)
-    texts = items.role == "caption"
-    captions = dict(zip(items.image_id[texts].tolist(), items.caption[texts].tolist(), strict=True))
+    told = captions(world)
     photographs = np.flatnonzero(items.role == "rgb")
     train = [
         {
             "id": int(items.pid[index]) + 1,
             "file_path": paths[index],
-            "caption": captions[int(items.image_id[index])],
+            "caption": told[int(items.image_id[index])],
         }
         for index in photographs[items.split[photographs] != "test"]
     ]

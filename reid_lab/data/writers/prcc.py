@@ -11,7 +11,7 @@ from collections import Counter
 
 from reid_lab.data.synthetic.dataset import Synthetic
 from reid_lab.data.writers.base import Target, Writer
-from reid_lab.data.writers.market1501 import pixels, shots
+from reid_lab.data.writers.shots import shots
 from reid_lab.errors import DataError
 
 _TENTH = 10
@@ -33,12 +33,12 @@ def write(world: Synthetic, target: Target) -> None:
         camera = "C" if shot.outfit else "AB"[first[shot.pid] % 2]
         first[shot.pid] += shot.outfit == 0
         who, name = f"{shot.pid + 1:03d}", f"cropped_rgb{shot.moment:03d}.jpg"
-        if shot.split == "test":
+        if shot.tested:
             path = f"test/{camera}/{who}/{name}"
         else:
             path = f"{'train' if learnt % _TENTH else 'val'}/{who}/{camera}_{name}"
             learnt += 1
-        target.image(f"rgb/{path}", pixels(world, shot))
+        target.image(f"rgb/{path}", shot.pixels(world))
 
 
 WRITER = Writer("prcc", write, roles=("rgb",), knobs={"outfits": 2, "eval_images": 4})

@@ -7,7 +7,7 @@ import numpy as np
 from reid_lab.data.readers.rgbnt100 import WINDOWS
 from reid_lab.data.synthetic.dataset import Synthetic
 from reid_lab.data.writers.base import Target, Writer
-from reid_lab.data.writers.moments import moments
+from reid_lab.data.writers.shots import shots
 
 _SIZE = (128, 256)  # height and width of a crop
 
@@ -18,12 +18,12 @@ def write(world: Synthetic, target: Target) -> None:
     The first moment of every identity of test is its query, and as in the real set it is in the gallery
     too. The layout has no val split: the world's val people stand among those of train.
     """
-    for moment in moments(world, tuple(WINDOWS)):
-        crops = [np.broadcast_to(moment.pixels(world, role, _SIZE), (3, *_SIZE)) for role in WINDOWS]
-        parts = ["bounding_box_test"] if moment.test else ["bounding_box_train"]
-        parts += ["query"] if moment.test and moment.number == 0 else []
+    for shot in shots(world, tuple(WINDOWS)):
+        crops = [np.broadcast_to(shot.pixels(world, role, _SIZE), (3, *_SIZE)) for role in WINDOWS]
+        parts = ["bounding_box_test"] if shot.tested else ["bounding_box_train"]
+        parts += ["query"] if shot.tested and shot.number == 0 else []
         for part in parts:
-            name = f"{moment.pid + 1:04d}_c{moment.camid + 1:04d}_{moment.number:03d}.jpg"
+            name = f"{shot.pid + 1:04d}_c{shot.camid + 1:04d}_{shot.number:03d}.jpg"
             target.image(f"rgbir/{part}/{name}", np.concatenate(crops, axis=2))
 
 

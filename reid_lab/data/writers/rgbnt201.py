@@ -5,7 +5,7 @@ from __future__ import annotations
 from reid_lab.data.readers.rgbnt201 import PARTS, SPECTRA
 from reid_lab.data.synthetic.dataset import Synthetic
 from reid_lab.data.writers.base import Target, Writer
-from reid_lab.data.writers.moments import moments
+from reid_lab.data.writers.shots import shots
 
 
 def write(world: Synthetic, target: Target) -> None:
@@ -13,11 +13,11 @@ def write(world: Synthetic, target: Target) -> None:
 
     The layout has no val split: the world's val people stand among those of train.
     """
-    for moment in moments(world, tuple(SPECTRA)):
-        part = PARTS["test" if moment.test else "train"]
-        name = f"{moment.pid + 1:06d}_cam{moment.camid + 1}_0_{moment.number:02d}.jpg"
+    for shot in shots(world, tuple(SPECTRA)):
+        part = PARTS["test" if shot.tested else "train"]
+        name = f"{shot.pid + 1:06d}_cam{shot.camid + 1}_0_{shot.number:02d}.jpg"
         for role, folder in SPECTRA.items():
-            target.image(f"{part}/{folder}/{name}", moment.pixels(world, role))
+            target.image(f"{part}/{folder}/{name}", shot.pixels(world, role))
 
 
 WRITER = Writer("rgbnt201", write, roles=tuple(SPECTRA), knobs={})

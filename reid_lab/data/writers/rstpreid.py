@@ -8,6 +8,7 @@ import numpy as np
 
 from reid_lab.data.synthetic.dataset import Synthetic
 from reid_lab.data.writers.base import Target, Writer
+from reid_lab.data.writers.captioned import captions
 
 
 def write(world: Synthetic, target: Target) -> None:
@@ -16,18 +17,15 @@ def write(world: Synthetic, target: Target) -> None:
     The second caption is what a second witness says of the body, and a third of the clothes.
     """
     items = world.items
-    texts = {
-        role: dict(zip(items.image_id[items.role == role], items.caption[items.role == role], strict=True))
-        for role in ("caption", "id_caption", "cloth_caption")
-    }
+    texts = {role: captions(world, role) for role in ("caption", "id_caption", "cloth_caption")}
     records = []
     for index in np.flatnonzero(items.role == "rgb"):
         pid, camera, moment = int(items.pid[index]), int(items.camid[index]) + 1, int(items.image_id[index])
         name = f"{pid:04d}_c{camera}_{moment:04d}{target.suffix}"
         target.image(f"imgs/{name}", world.images(np.array([index]), None)[0])
         second = f"{texts['id_caption'][moment]} {texts['cloth_caption'][moment]}"
-        captions = [texts["caption"][moment], second]
-        records.append({"id": pid, "img_path": name, "captions": captions, "split": str(items.split[index])})
+        both = [texts["caption"][moment], second]
+        records.append({"id": pid, "img_path": name, "captions": both, "split": str(items.split[index])})
     target.text("data_captions.json", json.dumps(records))
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from reid_lab.data import DATASETS
 from reid_lab.data.protocols import PROTOCOLS, Options
-from tests.data.readers.test_market1501 import (
+from tests.data.readers.layouts import (
     carved,
     column,
     fill,

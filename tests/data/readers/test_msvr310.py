@@ -2,20 +2,18 @@
 
 import os
 import shutil
+from functools import partial
 
 import numpy as np
 import pytest
 
-from reid_lab.data import DATASETS
 from reid_lab.data.protocols import PROTOCOLS, Options
 from reid_lab.data.readers.msvr310 import read
 from reid_lab.data.reading import Faults
 from reid_lab.data.synthetic import SyntheticSpec, open_synthetic
-from reid_lab.data.writers import writer
-from reid_lab.data.writers.base import write
-from reid_lab.errors import DataError
+from tests.data.readers import layouts
 
-ENTRY = DATASETS["msvr310"]
+opened, faults = partial(layouts.opened, "msvr310"), partial(layouts.told, "msvr310")
 ROLES = ("rgb", "nir", "tir")
 SMALL = SyntheticSpec(
     preset="smoke",
@@ -37,23 +35,12 @@ def embedded(tmp_path_factory):
 @pytest.fixture(scope="module")
 def written(embedded, tmp_path_factory):
     folder = tmp_path_factory.mktemp("written") / "MSVR310"
-    write(writer("msvr310"), embedded, folder, "png")
-    return folder
+    return layouts.written("msvr310", embedded, folder)
 
 
 @pytest.fixture
 def folder(written, tmp_path):
     return shutil.copytree(written, tmp_path / "MSVR310")
-
-
-def opened(folder, **fields):
-    return ENTRY.open(ENTRY.spec(root=str(folder), **{"val": "none", **fields}), folder)
-
-
-def faults(folder, **fields):
-    with pytest.raises(DataError) as caught:
-        opened(folder, **fields)
-    return [str(fault) for fault in caught.value.faults]
 
 
 def in_order(items, rows):
@@ -115,20 +102,7 @@ def test_names_are_those_of_the_authors(folder):
 
 def test_numbers_do_not_depend_on_the_order_of_the_file_system(folder, monkeypatch):
     before = opened(folder).items
-    real = os.scandir
-
-    class Backwards(list):
-        def __enter__(self):
-            return iter(self)
-
-        def __exit__(self, *_):
-            return None
-
-    def backwards(path):
-        with real(path) as found:
-            return Backwards(sorted(found, key=lambda e: e.name, reverse=True))
-
-    monkeypatch.setattr(os, "scandir", backwards)
+    monkeypatch.setattr(os, "scandir", layouts.Backwards)
     after = read(folder, Faults()).items
     for name in ("path", "pid", "camid", "scene", "image_id", "side"):
         assert np.array_equal(getattr(before, name), getattr(after, name)), name
@@ -178,6 +152,6 @@ def test_the_folder_above_may_be_named(folder, below):
 
 def test_a_wrong_folder_is_told_with_what_is_meant(folder, tmp_path):
     (told,) = faults(folder / "query3")
-    assert f"is the folder above it meant ({folder})?" in told
+    assert f"is {folder} meant?" in told
     (folder / "query3").rename(tmp_path / "gone")
     assert faults(folder) == [f"{folder / 'query3'}: no vehicles in it, or no such folder"]

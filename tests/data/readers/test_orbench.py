@@ -3,11 +3,11 @@
 import json
 import os
 import shutil
+from functools import partial
 
 import numpy as np
 import pytest
 
-from reid_lab.data import DATASETS
 from reid_lab.data.omni import AVERAGES, KINDS, QUERY_KINDS
 from reid_lab.data.protocols import PROTOCOLS, Options
 from reid_lab.data.readers.orbench import FOLDERS, GALLERY, TEST, TRAIN, read
@@ -15,9 +15,9 @@ from reid_lab.data.reading import Faults
 from reid_lab.data.synthetic import SyntheticSpec, open_synthetic
 from reid_lab.data.writers import writer
 from reid_lab.data.writers.base import write
-from reid_lab.errors import DataError
+from tests.data.readers import layouts
 
-ENTRY = DATASETS["orbench"]
+opened, faults = partial(layouts.opened, "orbench"), partial(layouts.told, "orbench")
 SMALL = SyntheticSpec(
     preset="smoke",
     roles=(*FOLDERS, "caption"),
@@ -46,23 +46,12 @@ def embedded(tmp_path_factory):
 @pytest.fixture(scope="module")
 def written(embedded, tmp_path_factory):
     folder = tmp_path_factory.mktemp("written") / "ORBench"
-    write(writer("orbench"), embedded, folder, "png")
-    return folder
+    return layouts.written("orbench", embedded, folder)
 
 
 @pytest.fixture
 def folder(written, tmp_path):
     return shutil.copytree(written, tmp_path / "ORBench")
-
-
-def opened(folder, **fields):
-    return ENTRY.open(ENTRY.spec(root=str(folder), **{"val": "none", **fields}), folder)
-
-
-def faults(folder, **fields):
-    with pytest.raises(DataError) as caught:
-        opened(folder, **fields)
-    return [str(fault) for fault in caught.value.faults]
 
 
 def edit(folder, name, change):
@@ -207,20 +196,7 @@ def test_the_folder_above_may_be_named(folder, below):
 
 def test_numbers_do_not_depend_on_the_order_of_the_file_system(folder, monkeypatch):
     before = read(folder, Faults())
-    real = os.scandir
-
-    class Backwards(list):
-        def __enter__(self):
-            return iter(self)
-
-        def __exit__(self, *_):
-            return None
-
-    def backwards(path):
-        with real(path) as found:
-            return Backwards(sorted(found, key=lambda e: e.name, reverse=True))
-
-    monkeypatch.setattr(os, "scandir", backwards)
+    monkeypatch.setattr(os, "scandir", layouts.Backwards)
     after = read(folder, Faults())
     for name in ("path", "caption", "pid", "image_id", "role", "side"):
         assert np.array_equal(getattr(before.items, name), getattr(after.items, name)), name
@@ -382,4 +358,4 @@ def test_both_annotations_are_told_when_neither_can_be_read(folder, text):
 def test_a_wrong_folder_is_told_with_what_is_meant(folder):
     (told,) = faults(folder / "vis")
     assert "data.root must hold train_annos.json, test_gallery_and_queries.json, vis/" in told
-    assert f"is the folder above it meant ({folder})?" in told
+    assert f"is {folder} meant?" in told

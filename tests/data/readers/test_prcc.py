@@ -10,7 +10,7 @@ from reid_lab.data.protocols import PROTOCOLS, Options
 from reid_lab.data.reading import Counts
 from reid_lab.data.synthetic import open_synthetic
 from reid_lab.errors import DataError
-from tests.data.readers.test_market1501 import (
+from tests.data.readers.layouts import (
     SMALL,
     carved,
     column,

@@ -2,21 +2,20 @@
 
 import os
 import shutil
+from functools import partial
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from reid_lab.data import DATASETS
 from reid_lab.data.items import delivered_size
 from reid_lab.data.readers.rgbnt100 import read
 from reid_lab.data.reading import Faults
 from reid_lab.data.synthetic import SyntheticSpec, open_synthetic
-from reid_lab.data.writers import writer
-from reid_lab.data.writers.base import write
 from reid_lab.errors import DataError
+from tests.data.readers import layouts
 
-ENTRY = DATASETS["rgbnt100"]
+opened, faults = partial(layouts.opened, "rgbnt100"), partial(layouts.told, "rgbnt100")
 ROLES = ("rgb", "nir", "tir")
 SIZE = (128, 256)
 SMALL = SyntheticSpec(
@@ -39,23 +38,12 @@ def embedded(tmp_path_factory):
 @pytest.fixture(scope="module")
 def written(embedded, tmp_path_factory):
     folder = tmp_path_factory.mktemp("written") / "RGBNT100"
-    write(writer("rgbnt100"), embedded, folder, "png")
-    return folder
+    return layouts.written("rgbnt100", embedded, folder)
 
 
 @pytest.fixture
 def folder(written, tmp_path):
     return shutil.copytree(written, tmp_path / "RGBNT100")
-
-
-def opened(folder, **fields):
-    return ENTRY.open(ENTRY.spec(root=str(folder), **{"val": "none", **fields}), folder)
-
-
-def faults(folder, **fields):
-    with pytest.raises(DataError) as caught:
-        opened(folder, **fields)
-    return [str(fault) for fault in caught.value.faults]
 
 
 def in_order(items, rows):
@@ -116,20 +104,7 @@ def test_the_folder_above_and_the_one_inside_may_be_named(folder, below):
 
 def test_numbers_do_not_depend_on_the_order_of_the_file_system(folder, monkeypatch):
     before = opened(folder).items
-    real = os.scandir
-
-    class Backwards(list):
-        def __enter__(self):
-            return iter(self)
-
-        def __exit__(self, *_):
-            return None
-
-    def backwards(path):
-        with real(path) as found:
-            return Backwards(sorted(found, key=lambda e: e.name, reverse=True))
-
-    monkeypatch.setattr(os, "scandir", backwards)
+    monkeypatch.setattr(os, "scandir", layouts.Backwards)
     after = read(folder, Faults()).items
     for name in ("path", "pid", "camid", "image_id", "side"):
         assert np.array_equal(getattr(before, name), getattr(after, name)), name
@@ -160,7 +135,7 @@ def test_what_is_wrong_is_told_together(folder):
     assert told == [
         f"{folder / 'rgbir' / 'query' / 'x.jpg'}: "
         "the name must look like 0502_c0001_000.jpg (vehicle, camera from 1 to 8)",
-        f"{folder / 'rgbir' / 'bounding_box_test'}: no images in it, or no such folder",
+        f"{folder / 'rgbir' / 'bounding_box_test'}: there are no images in it",
         f"{train[0]}: the image is an empty file",
     ]
 
@@ -178,4 +153,4 @@ def test_a_file_with_fewer_crops_is_told_when_it_is_read(folder):
 def test_a_wrong_folder_is_told_with_what_is_meant(folder):
     (told,) = faults(folder / "rgbir" / "query")
     assert "data.root must hold rgbir/ with bounding_box_train/" in told
-    assert f"is the folder above it meant ({folder / 'rgbir'})?" in told
+    assert f"is {folder / 'rgbir'} meant?" in told

@@ -2,20 +2,17 @@
 
 import os
 import shutil
+from functools import partial
 
 import numpy as np
 import pytest
 
-from reid_lab.data import DATASETS
-from reid_lab.data.folders import open_folder
 from reid_lab.data.readers.rgbnt201 import read
 from reid_lab.data.reading import Faults
 from reid_lab.data.synthetic import SyntheticSpec, open_synthetic
-from reid_lab.data.writers import writer
-from reid_lab.data.writers.base import write
-from reid_lab.errors import DataError
+from tests.data.readers import layouts
 
-ENTRY = DATASETS["rgbnt201"]
+opened, faults = partial(layouts.opened, "rgbnt201"), partial(layouts.told, "rgbnt201")
 ROLES = ("rgb", "nir", "tir")
 SMALL = SyntheticSpec(
     preset="smoke",
@@ -37,23 +34,12 @@ def embedded(tmp_path_factory):
 @pytest.fixture(scope="module")
 def written(embedded, tmp_path_factory):
     folder = tmp_path_factory.mktemp("written") / "RGBNT201"
-    write(writer("rgbnt201"), embedded, folder, "png")
-    return folder
+    return layouts.written("rgbnt201", embedded, folder)
 
 
 @pytest.fixture
 def folder(written, tmp_path):
     return shutil.copytree(written, tmp_path / "RGBNT201")
-
-
-def opened(folder, **fields):
-    return ENTRY.open(ENTRY.spec(root=str(folder), **{"val": "none", **fields}), folder)
-
-
-def faults(folder, **fields):
-    with pytest.raises(DataError) as caught:
-        opened(folder, **fields)
-    return [str(fault) for fault in caught.value.faults]
 
 
 def in_order(items):
@@ -103,20 +89,7 @@ def test_the_folder_above_may_be_named(folder, below):
 
 def test_numbers_do_not_depend_on_the_order_of_the_file_system(folder, monkeypatch):
     before = opened(folder).items
-    real = os.scandir
-
-    class Backwards(list):
-        def __enter__(self):
-            return iter(self)
-
-        def __exit__(self, *_):
-            return None
-
-    def backwards(path):
-        with real(path) as found:
-            return Backwards(sorted(found, key=lambda e: e.name, reverse=True))
-
-    monkeypatch.setattr(os, "scandir", backwards)
+    monkeypatch.setattr(os, "scandir", layouts.Backwards)
     after = read(folder, Faults()).items
     for name in ("path", "pid", "camid", "image_id", "role"):
         assert np.array_equal(getattr(before, name), getattr(after, name)), name
@@ -126,8 +99,7 @@ def test_a_moment_without_one_spectrum_is_told_or_goes_without(folder):
     lost = sorted((folder / "test" / "TI").iterdir())[0]
     lost.unlink()
     assert faults(folder) == [f"{lost}: the image is missing"]
-    spec = ENTRY.spec(root=str(folder), missing="skip")
-    dataset = open_folder(ENTRY.reader(spec), spec)
+    dataset = opened(folder, missing="skip").base
     assert dataset.left_out == (f"test/TI/{lost.name}",)
     rows = [row for row, path in enumerate(dataset.items.path) if path.endswith(lost.name)]
     assert dataset.items.role[rows].tolist() == ["rgb", "nir"]
@@ -176,7 +148,7 @@ def test_an_empty_file_and_a_person_in_two_splits_are_told_together(folder):
 def test_a_wrong_folder_is_told_with_what_is_meant(folder, tmp_path):
     (told,) = faults(folder / "test")
     assert "data.root must hold train_171/ and test/" in told
-    assert f"is the folder above it meant ({folder})?" in told
+    assert f"is {folder} meant?" in told
     (told,) = faults(folder / "test" / "RGB")
     assert "is the folder above" not in told
     (folder / "test").rename(tmp_path / "gone")
