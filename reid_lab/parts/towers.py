@@ -97,9 +97,9 @@ class ClipText(nn.Module):
         self.blocks = Blocks(inner, causal=True)
         self.norm = nn.LayerNorm(inner.width, eps=inner.eps)
 
-    def forward(self, ids: Tensor) -> Tensor:
-        """(n, L) -> (n, L, D); L at most the context length."""
-        return self.blocks(self.tokens(ids) + self.positions[: ids.shape[1]])  # type: ignore[no-any-return]
+    def forward(self, ids: Tensor, route: Tensor | None = None) -> Tensor:
+        """(n, L) -> (n, L, D); L at most the context length, `route` as in `Blocks`."""
+        return self.blocks(self.tokens(ids) + self.positions[: ids.shape[1]], route=route)  # type: ignore[no-any-return]
 
 
 @final

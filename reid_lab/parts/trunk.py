@@ -3,11 +3,14 @@
 Everything runs on `F.scaled_dot_product_attention` with one fused projection for q, k and v. Tensors
 are (n, L, D): n items, L tokens, D channels.
 
-`linear` is the factory of every projection, `(in, out) -> module`: an adapter is another factory.
+`linear` is the factory of every projection, `(in, out) -> module`. A projection may also be a
+`RoutedLinear` (`lora`), which treats each item by its `route`: (n,) int64, -1 for none, handed down
+from `Blocks.forward`. Plain projections do not look at it.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, final
@@ -42,6 +45,19 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"gelu": F.gelu, "quick_gel
 """Exact GELU, not its tanh form: it is the faster one on a CPU."""
 
 
+class RoutedLinear(nn.Module, ABC):
+    """A projection that does something of its own to each item, by the item's route."""
+
+    @abstractmethod
+    def forward(self, x: Tensor, route: Tensor | None) -> Tensor:
+        """(n, L, in) -> (n, L, out); `route` (n,) int64, -1 or None: the plain projection."""
+
+
+def project(layer: nn.Module, x: Tensor, route: Tensor | None) -> Tensor:
+    """What a projection, routed or not, makes of (n, L, in)."""
+    return layer(x, route) if isinstance(layer, RoutedLinear) else layer(x)  # type: ignore[no-any-return]
+
+
 def split_heads(x: Tensor, heads: int) -> Tensor:
     """(n, L, D) -> (n, heads, L, D / heads)."""
     n, length, width = x.shape
@@ -67,13 +83,14 @@ class Attention(nn.Module):
         self.qkv = linear(width, 3 * width)
         self.out = linear(width, width)
 
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor | None = None, route: Tensor | None = None) -> Tensor:
         """`x` (n, L, D) -> (n, L, D); `mask` (n, L) bool is True where a key may be attended to."""
         n, length, width = x.shape
-        q, k, v = self.qkv(x).view(n, length, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4).unbind(0)
+        qkv = project(self.qkv, x, route)
+        q, k, v = qkv.view(n, length, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4).unbind(0)
         keys = None if mask is None else mask[:, None, None, :]
         y = F.scaled_dot_product_attention(q, k, v, attn_mask=keys, is_causal=self.causal)
-        return self.out(join_heads(y))  # type: ignore[no-any-return]
+        return project(self.out, join_heads(y), route)
 
 
 @final
@@ -107,9 +124,9 @@ class Mlp(nn.Module):
         self.fc2 = linear(hidden, width)
         self.activation = ACTIVATIONS[activation]
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, route: Tensor | None = None) -> Tensor:
         """(n, L, D) -> (n, L, D)."""
-        return self.fc2(self.activation(self.fc1(x)))  # type: ignore[no-any-return]
+        return project(self.fc2, self.activation(project(self.fc1, x, route)), route)
 
 
 @final
@@ -123,10 +140,10 @@ class PreNormBlock(nn.Module):
         self.norm2 = nn.LayerNorm(config.width, eps=config.eps)
         self.mlp = Mlp(config.width, config.mlp, config.activation, linear=linear)
 
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor | None = None, route: Tensor | None = None) -> Tensor:
         """(n, L, D) -> (n, L, D); `mask` as in `Attention`."""
-        x = x + self.attention(self.norm1(x), mask)
-        return x + self.mlp(self.norm2(x))  # type: ignore[no-any-return]
+        x = x + self.attention(self.norm1(x), mask, route)
+        return x + self.mlp(self.norm2(x), route)  # type: ignore[no-any-return]
 
 
 @final
@@ -140,10 +157,10 @@ class PostNormBlock(nn.Module):
         self.mlp = Mlp(config.width, config.mlp, config.activation, linear=linear)
         self.norm2 = nn.LayerNorm(config.width, eps=config.eps)
 
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor | None = None, route: Tensor | None = None) -> Tensor:
         """(n, L, D) -> (n, L, D); `mask` as in `Attention`."""
-        x = self.norm1(x + self.attention(x, mask))
-        return self.norm2(x + self.mlp(x))  # type: ignore[no-any-return]
+        x = self.norm1(x + self.attention(x, mask, route))
+        return self.norm2(x + self.mlp(x, route))  # type: ignore[no-any-return]
 
 
 @final
@@ -160,8 +177,8 @@ class Blocks(nn.ModuleList):
     ) -> None:
         super().__init__(block(config, causal=causal, linear=linear) for _ in range(config.layers))
 
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """(n, L, D) -> (n, L, D); `mask` as in `Attention`."""
+    def forward(self, x: Tensor, mask: Tensor | None = None, route: Tensor | None = None) -> Tensor:
+        """(n, L, D) -> (n, L, D); `mask` as in `Attention`, `route` as in `RoutedLinear`."""
         for block in self:
-            x = block(x, mask)
+            x = block(x, mask, route)
         return x
