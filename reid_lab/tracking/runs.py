@@ -117,10 +117,12 @@ def _begun(folder: Path) -> float:
 
 
 def find(runs: Path, name: str) -> RunFolder:
-    """The run with this id, or with an id that begins so (the latest attempt of one identity).
+    """The run in this folder, with this id, or with an id that begins so (the latest attempt of one identity).
 
     Raises `RunError` when there is none, or when several identities begin so.
     """
+    if name and (Path(name) / "journal.jsonl").is_file():
+        return RunFolder(Path(name).absolute())
     by_id = {f.run_id: f for f in folders(runs)}
     if name in by_id:
         return by_id[name]

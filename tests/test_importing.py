@@ -1,0 +1,220 @@
+"""Checkpoints of other projects become runs that evaluate, and give the features of the original."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from reid_lab.architectures.irra import Irra, Spec
+from reid_lab.assembly import architecture
+from reid_lab.catalogue import load_spec
+from reid_lab.contracts import Batch, Facts, Input
+from reid_lab.engine.checkpoint import load_weights
+from reid_lab.importing import EXPERIMENTS
+from reid_lab.interop import irra, openai_clip
+from reid_lab.interop.layouts import LAYOUTS
+from reid_lab.parts import backbones
+from reid_lab.parts.towers import ClipTrunk
+from reid_lab.parts.vocabulary import END, MASK, START
+from reid_lab.tracking.runs import RunFolder, find
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+def read_golden():
+    spec = importlib.util.spec_from_file_location("golden", GOLDEN / "golden.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+golden = read_golden()
+
+
+def tensors(arrays):
+    return {name: torch.from_numpy(np.asarray(value)) for name, value in arrays.items()}
+
+
+def clip_folder(folder, config, size):
+    """A trunk of this configuration whose words are numbers."""
+    words = [f"w{i}" for i in range(config.text.vocabulary - 3)] + [MASK, START, END]
+    files = {"vocab.json": json.dumps({word: i for i, word in enumerate(words)})}
+    backbones.write_clip_folder(folder, ClipTrunk(config, size), files)
+    return folder
+
+
+def rebuilt(folder):
+    """The model of an imported run with its weights, as `evaluate` and `search` build it."""
+    run = find(Path("nowhere"), str(folder))
+    spec = load_spec(run.path / "spec.yaml").spec
+    facts = json.loads((run.path / "identity.json").read_text())["facts"]
+    facts = Facts(**{**facts, "image_size": tuple(facts["image_size"]), "roles": tuple(facts["roles"])})
+    model = architecture(spec).build(spec.model, facts, spec.seed)
+    load_weights(run.selected, model)
+    return model.eval()
+
+
+def batch(**inputs):
+    rows = torch.arange(len(next(iter(inputs.values()))))
+    return Batch({"pids": rows, "keys": rows}, {role: Input(v, rows) for role, v in inputs.items()})
+
+
+def test_irra_s_checkpoint_gives_its_authors_features(lab, tmp_path):
+    settings = json.loads((GOLDEN / "irra.json").read_text())
+    values, weights = tensors(golden.values("irra")), tensors(golden.parameters("irra"))
+    height, width = settings["image_size"]
+    pretrained = settings["pretrained_parameters"], settings["pretrained_seed"]
+    shapes = tensors({key: golden.parameter(key, shape, pretrained[1]) for key, shape in pretrained[0].items()})
+    config = openai_clip.read_config(shapes, heads=(settings["heads"],) * 2)
+    trunk = clip_folder(tmp_path / "clip", config, (64, 64))
+    torch.save({"model": {f"module.{k}": v for k, v in weights.items()}, "epoch": 59}, tmp_path / "best.pth")
+
+    out = tmp_path / "imported"
+    sets = (f"model.backbone={trunk}", f"data.image_size=[{height}, {width}]")
+    done = lab.call("import", "irra", "best.pth", "--out", str(out), *[w for s in sets for w in ("--set", s)])
+    assert done.code == 0, done.err
+    assert done.out[0].split() == ["loaded", str(len(weights))]
+    assert [line.split()[-1] for line in done.out[1:4]] == ["0", "0", "0"]
+    assert "told by the tensors: model.mlm={depth: 2}" in done.out
+
+    model = rebuilt(out)
+    assert model.state_dict()["identity.linear.weight"].shape[0] == 7
+    with torch.no_grad():
+        image, text = model.embed(batch(rgb=values["in.images"])), model.embed(batch(caption=values["in.caption_ids"]))
+    normalise = torch.nn.functional.normalize
+    torch.testing.assert_close(image, normalise(values["out.image_features"], dim=1), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(text, normalise(values["out.text_features"], dim=1), rtol=1e-5, atol=1e-6)
+
+
+@pytest.fixture
+def model(lab):
+    """IRRA on the lab's trunk, for 11 identities."""
+    return Irra(Spec(backbone=str(lab.clip)), Facts(identities=11, image_size=(32, 16)), 5)
+
+
+@pytest.fixture
+def written(model):
+    """Its tensors as IRRA's authors would have saved them."""
+    names = irra.table(model.trunk.config, 4)
+    found = {}
+    for key, value in model.state_dict().items():
+        found |= names[key].write(value)
+    return found
+
+
+@pytest.fixture
+def bring(lab):
+    """`reid-lab import` of tensors, with the lab's trunk and world."""
+
+    def call(source, content, *options, out="imported", suffix=".pth"):
+        file = lab.folder / f"file{suffix}"
+        if isinstance(content, bytes):
+            file.write_bytes(content)
+        else:
+            torch.save(content, file)
+        world = lab.folder / "world.yaml"
+        text = lab.file.read_text().replace("  mlm: {depth: 1}\n", "")
+        world.write_text(text)
+        return lab.call("import", source, file.name, "--spec", str(world), "--out", out, *options)
+
+    return call
+
+
+def test_the_result_evaluates_searches_and_is_listed(lab, bring, written, model):
+    assert bring("irra", {"state_dict": written}, out="runs/irra").code == 0
+    tested = lab.call("evaluate", "runs/irra")
+    assert tested.code == 0, tested.err
+    assert any("fitted on unknown data: imported from irra" in line for line in tested.out)
+    assert any("mAP" in line for line in tested.out)
+    found = lab.call("search", "irra", "a man in red", "--top", "3")
+    assert found.code == 0, found.err
+    listed = lab.call("list", "runs")
+    assert any("imported from irra" in line for line in listed.out)
+    notes = json.loads((RunFolder(lab.runs / "irra").path / "import.json").read_text())
+    assert notes["source"] == "irra"
+    assert len(notes["keys"]["loaded"]) == len(model.state_dict())
+    again = rebuilt(lab.runs / "irra")
+    assert all(torch.equal(value, again.state_dict()[key]) for key, value in model.state_dict().items())
+
+
+def test_slots_follow_what_the_file_holds(bring, lab, written):
+    bare = {key: value for key, value in written.items() if key.startswith("base_model.")}
+    assert bring("irra", bare).code == 0
+    model = rebuilt(lab.folder / "imported")
+    assert {term.name for term in model.terms} == {"sdm"}
+    assert all(key.startswith("trunk.") for key in model.state_dict())
+
+
+def test_openai_s_clip_is_irra_s_trunk_in_half_precision(bring, lab, model):
+    names = openai_clip.clip_table(model.trunk.config)
+    found = {}
+    for key, value in model.trunk.state_dict().items():
+        found |= names[key].write(value.half())
+    found |= {"logit_scale": torch.tensor(4.6), "input_resolution": torch.tensor(224)}
+    height, width = model.trunk.vision.embed.grid
+    assert (height, width) == (4, 2)
+    found["visual.positional_embedding"] = torch.randn(17, 32)
+    done = bring("openai_clip", found)
+    assert done.code == 0, done.err
+    assert "  resized: trunk.vision.embed.positions" in done.out
+    assert "  unused: logit_scale" in done.out
+    again = rebuilt(lab.folder / "imported").state_dict()
+    assert {value.dtype for value in again.values()} == {torch.float32}
+    weight = "vision.embed.conv.weight"
+    assert torch.equal(again[f"trunk.{weight}"], model.trunk.state_dict()[weight].half().float())
+
+
+def test_an_unknown_key_is_an_error_unless_it_is_allowed(bring, lab, written):
+    more = {**written, "surprise.weight": torch.ones(3)}
+    done = bring("irra", more)
+    assert done.code == 2
+    assert done.complaints == [
+        "reid-lab: file.pth: surplus key surprise.weight (--allow-unused leaves it out)",
+    ]
+    assert not (lab.folder / "imported").exists()
+    allowed = bring("irra", more, "--allow-unused")
+    assert allowed.code == 0, allowed.err
+    assert "  unused: surprise.weight" in allowed.out
+
+
+def complaint(done):
+    assert done.code == 2
+    assert len(done.complaints) == 1, done.err
+    return done.complaints[0].removeprefix("reid-lab: ")
+
+
+class Trap:
+    """Unpickling this would call a function."""
+
+    def __reduce__(self):
+        return (np.save, ("/nowhere/at/all", 1))
+
+
+def test_bad_files_are_one_line_each_and_leave_nothing(bring, lab, written, tmp_path):
+    without = {key: value for key, value in written.items() if key != "base_model.visual.proj"}
+    assert complaint(bring("irra", without)) == "file.pth: missing key base_model.visual.proj"
+    bent = {**written, "base_model.ln_final.bias": torch.zeros(3)}
+    assert complaint(bring("irra", bent)) == "file.pth: base_model.ln_final.bias has shape (3,), (24,) is needed"
+    torch.save(written, tmp_path / "whole.pth")
+    cut = (tmp_path / "whole.pth").read_bytes()[:5000]
+    assert "file.pth is not a file of plain tensors (read with weights_only=True)" in complaint(bring("irra", cut))
+    assert "is not a readable safetensors file" in complaint(bring("irra", cut, suffix=".safetensors"))
+    assert "file.pth is not a file of plain tensors" in complaint(bring("irra", {"model": {"a": Trap()}}))
+    assert complaint(bring("irra", {"encoder.weight": torch.zeros(2)})).startswith(
+        "file.pth: not IRRA's layout: missing base_model.visual.conv1.weight"
+    )
+    assert "did you mean 'irra'" in complaint(bring("ira", written))
+    (lab.folder / "imported").mkdir()
+    (lab.folder / "imported" / "mine.txt").write_text("kept")
+    assert "exists already" in complaint(bring("irra", written))
+    assert [path.name for path in (lab.folder / "imported").iterdir()] == ["mine.txt"]
+
+
+@pytest.mark.parametrize("name", sorted(LAYOUTS))
+def test_every_source_has_an_experiment_to_evaluate_with(name):
+    spec = load_spec(EXPERIMENTS / f"{name}.yaml").spec
+    assert spec.model.name == LAYOUTS[name].architecture
+    assert spec.data.image_size == LAYOUTS[name].image_size
