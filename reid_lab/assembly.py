@@ -71,9 +71,14 @@ class Source:
         return groups.with_labels(self.labels.of(self.dataset, groups.members[roles[0]]))
 
 
-def open_source(spec: DataSpec, labels: Labels | None = None) -> Source:
-    """Opens a data set, rendering or reading what is not cached yet."""
-    dataset = DATASETS[spec.name].open(spec, cache_folder())
+def open_source(spec: DataSpec, labels: Labels | None = None, *, trained: bool = False) -> Source:
+    """Opens a data set, rendering or reading what is not cached yet.
+
+    trained: on it; else a data set whose authors have no val split is opened without one.
+    """
+    entry = DATASETS[spec.name]
+    opened = entry.open if trained or spec.val != "authors" else entry.as_it_is
+    dataset = opened(spec, cache_folder())
     size = spec.image_size or delivered_size(dataset)
     facts = data_facts(dataset.items, dataset.items.roles(), size, labels.values if labels else None)
     return Source(dataset, facts, labels)

@@ -31,6 +31,7 @@ from reid_lab.assembly import (
 )
 from reid_lab.catalogue import load_spec
 from reid_lab.contracts import Facts, RunResult
+from reid_lab.data.items import left_out_in_words
 from reid_lab.data.loader import TrainStream
 from reid_lab.data.protocols import Retrieval
 from reid_lab.data.splits import only
@@ -85,6 +86,7 @@ def run(
             sources = dict(whole.dataset.sources)
             facts = {"identity": name, **identity_parts, "facts": asdict(whole.facts), "sources": sources}
             with _opened(folder, loaded, runtime, facts) as book:
+                _tell_left_out(whole, book, console)
                 if not runtime.main_only(lambda: folder.finished("fit")):
                     _fit(training, folder, book, init_file(spec, runs), console)
                 tested = training.parts
@@ -145,8 +147,8 @@ def _catch_up(folder: RunFolder, spec: RunSpec, console: Console) -> None:
 def _opened_once(spec: RunSpec, labels: Labels | None, runtime: Runtime) -> Source:
     """The data, rendered by the first rank before the others read it."""
     held: list[Source] = []
-    runtime.main_only(lambda: held.append(open_source(spec.data, labels)))
-    return held[0] if held else open_source(spec.data, labels)
+    runtime.main_only(lambda: held.append(open_source(spec.data, labels, trained=True)))
+    return held[0] if held else open_source(spec.data, labels, trained=True)
 
 
 def _attempt(name: str, runs: Path, *, fresh: bool, resume: bool) -> RunFolder:
@@ -222,6 +224,15 @@ def _begin(folder: RunFolder, loaded: Loaded, journal: Journal, runtime: Runtime
         if (folder.path / name).stat().st_size:
             journal.artifact(name, folder.path / name)
     journal.flush()
+
+
+def _tell_left_out(whole: Source, book: Journal | None, console: Console) -> None:
+    """Says and records which images a run does without."""
+    told = left_out_in_words(whole.dataset)
+    if told and book is not None:
+        console.print(told, markup=False, soft_wrap=True)
+        left = whole.dataset.left_out
+        book.record("note", "left_out", 0, {"images": len(left), "first": list(left[:100])})
 
 
 def _plain(value: Any) -> Any:
@@ -329,6 +340,8 @@ def evaluate_run(
         journal.record("note", "look_at_test", result.best_step, look)
     title = f"{folder.run_id} on {loaded.spec.data.name}{mark(result)}"
     console.print(shown.metrics_table({"test": metrics}, title))
+    if whole.dataset.left_out:
+        console.print(left_out_in_words(whole.dataset), markup=False, soft_wrap=True)
     for told in measuring.sentences(found):
         console.print(told)
     return metrics

@@ -21,7 +21,7 @@ def dry_run(loaded: Loaded, runs: Path, console: Console | None = None) -> DryRu
     """Two real steps and one evaluation batch: prints what the run will take; writes nothing."""
     spec = loaded.spec
     check_named(spec, runs)
-    data = open_source(spec.data)
+    data = open_source(spec.data, trained=True)
     parts = assemble(spec, replace(data, dataset=only(data.dataset, ("train", "val"))))
     stream = parts.stream()
     asked = tasks(parts, "val")

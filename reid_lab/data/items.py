@@ -182,7 +182,8 @@ class Dataset(ABC):
     """A data set: its items, the pixels of its image items, and the queries that its authors list, if any.
 
     listed: name of a kind of query (in the authors' order) -> its groups, all of test. sources: the names
-    and digests of the data sets that were merged into this one, in the order of `Items.source`.
+    and digests of the data sets that were merged into this one, in the order of `Items.source`. left_out: the
+    images that annotations name and that are missing, where that is tolerated.
     """
 
     name: str
@@ -190,10 +191,21 @@ class Dataset(ABC):
     digest: str
     listed: Mapping[str, Groups] = {}
     sources: Mapping[str, str] = {}
+    left_out: tuple[str, ...] = ()
 
     @abstractmethod
     def images(self, index: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
         """The pixels of image items of one role, (n, C, height, width) uint8; `size` null: as stored."""
+
+
+def left_out_in_words(dataset: Dataset, shown: int = 3) -> str:
+    """How many images are left out because they are missing, and the first `shown`; empty when none is."""
+    left = dataset.left_out
+    if not left:
+        return ""
+    images = "1 image" if len(left) == 1 else f"{len(left):,} images"
+    more = ", …" if len(left) > shown else ""
+    return f"left out (data.missing: skip): {images} that the folder lacks: {', '.join(left[:shown])}{more}"
 
 
 def kept(listed: Mapping[str, Groups], keep: np.ndarray, count: int) -> dict[str, Groups]:

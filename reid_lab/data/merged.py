@@ -82,6 +82,7 @@ class Merged(Dataset):
     def __init__(self, parts: Mapping[str, Dataset]) -> None:
         self.parts = tuple(parts.values())
         self.sources = {name: part.digest for name, part in parts.items()}
+        self.left_out = tuple(f"{name}: {path}" for name, part in parts.items() for path in part.left_out)
         self.starts = np.cumsum([0, *(len(part.items) for part in self.parts)])
         tables, shifts = [], dict.fromkeys(_SHIFTED, 0)
         listed: dict[str, Groups] = {}

@@ -23,7 +23,7 @@ class View(Dataset):
 
     def __init__(self, base: Dataset, items: Items, keep: np.ndarray, digest: str) -> None:
         self.name, self.base, self.items, self.keep, self.digest = base.name, base, items, keep, digest
-        self.sources = base.sources
+        self.sources, self.left_out = base.sources, base.left_out
         self.listed = kept(base.listed, keep, len(base.items))
 
     def images(self, index: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
