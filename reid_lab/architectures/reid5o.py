@@ -220,9 +220,8 @@ class Reid5o(Architecture):
         if () in sets:
             lost = int((~has.any(dim=1)).sum())
             raise DataError(f"{lost} of {batch.size} groups have none of the modalities {', '.join(order)}")
-        kinds = {
-            "+".join(found): found for found in sorted(sets, key=lambda found: (len(found), found)) if len(found) > 1
-        }
+        several = sorted((found for found in sets if len(found) > 1), key=lambda found: (len(found), found))
+        kinds = {"+".join(found): found for found in several}
         reads = self._read(batch, [role for role in self.mixed if any(role in found for found in kinds.values())])
         total = torch.zeros(batch.size, self.width, device=batch.device)
         for role, read in reads.items():
