@@ -11,10 +11,17 @@ import sys
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from typer.exceptions import TyperException
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from reid_lab.assembly import Parts
+    from reid_lab.measuring import Found
+    from reid_lab.rankings import Ranking
 
 app = typer.Typer(
     help="A laboratory for person re-identification: one YAML file in, a tracked, resumable, tested result out.",
@@ -153,7 +160,7 @@ def evaluate(
         )
         return
     from reid_lab import experiment
-    from reid_lab.rankings import check
+    from reid_lab.rankings import check, ids, ranked, write
 
     assert run is not None
     if name is not None or metric is not None:
@@ -162,11 +169,23 @@ def evaluate(
         check(rankings)
     chosen = [f"data={{name: {dataset}}}"] if dataset is not None else []
     chosen += [f"eval.protocol={protocol}"] if protocol is not None else []
-    experiment.evaluate_run(run, runs, sets=[*chosen, *sets], device=device, console=console.stdout())
-    if rankings is not None:
-        from reid_lab.search import rank_test
+    made: list[Ranking] = []
 
-        rank_test(run, runs, rankings, top=top, sets=[*chosen, *sets], device=device)
+    def kept(parts: Parts, found: Found, queries: Tensor, gallery: Tensor) -> None:
+        items = parts.source.dataset.items
+        names = ids(items, found.task.queries), ids(items, found.task.gallery)
+        made.append(ranked(found.task, queries, gallery, found.how, top=top, names=names))
+
+    experiment.evaluate_run(
+        run,
+        runs,
+        sets=[*chosen, *sets],
+        device=device,
+        console=console.stdout(),
+        seen=kept if rankings is not None else None,
+    )
+    if rankings is not None:
+        write(rankings, made)
         typer.echo(f"rankings {rankings}")
 
 
@@ -436,6 +455,7 @@ def stats(
     sets: Sets = [],  # noqa: B006
 ) -> None:
     """Count identities and items of each split, role and camera."""
+    from reid_lab.data.items import left_out_in_words
     from reid_lab.datasets import CAMERA_COLUMNS, COUNT_COLUMNS, camera_counts, counts, open_data
 
     dataset = open_data(name, sets, folder)
@@ -444,6 +464,8 @@ def stats(
     if cameras:
         typer.echo()
         _table(CAMERA_COLUMNS, cameras)
+    if dataset.left_out:
+        typer.echo(left_out_in_words(dataset))
     typer.echo(f"digest {dataset.digest}")
 
 

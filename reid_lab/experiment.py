@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
+from torch import Tensor
 
 from reid_lab import console as shown
 from reid_lab import measuring
@@ -29,8 +30,7 @@ from reid_lab.assembly import (
     init_file,
     open_source,
 )
-from reid_lab.catalogue import load_spec
-from reid_lab.contracts import Facts, RunResult
+from reid_lab.contracts import RunResult
 from reid_lab.data.items import left_out_in_words
 from reid_lab.data.loader import TrainStream
 from reid_lab.data.protocols import Retrieval
@@ -43,9 +43,11 @@ from reid_lab.engine.runtime import Runtime
 from reid_lab.engine.silent import Mute
 from reid_lab.engine.terms import check_stages
 from reid_lab.errors import DataError, Fault, Interrupted, RunError, UserError
+from reid_lab.measuring import Found
 from reid_lab.refit import refit
+from reid_lab.reload import recorded, reloaded, respecified
 from reid_lab.results import draw, keep, mark, report, result_of
-from reid_lab.spec.identity import identity, run_id
+from reid_lab.spec.identity import run_id
 from reid_lab.spec.loader import Loaded
 from reid_lab.spec.run import RunSpec
 from reid_lab.spec.section import walk
@@ -313,35 +315,37 @@ def _test(parts: Parts, folder: RunFolder, book: Journal | None) -> None:
 
 
 def evaluate_run(
-    name: str, runs: Path, *, console: Console, sets: Sequence[str] = (), device: str | None = None
+    name: str,
+    runs: Path,
+    *,
+    console: Console,
+    sets: Sequence[str] = (),
+    device: str | None = None,
+    seen: Callable[[Parts, Found, Tensor, Tensor], None] | None = None,
 ) -> dict[str, float]:
-    """Tests a finished run's selected weights again, on its own or on other data; the look is recorded."""
+    """Tests a finished run's selected weights again, on its own or on other data; the look is recorded.
+
+    `seen` is told of every task with the embeddings of its queries (Q, D) and gallery (G, D).
+    """
     folder = find(runs, name)
+    facts = recorded(folder)
     result = result_of(folder)
-    loaded = load_spec(folder.path / "spec.yaml", sets, device=device)
-    kept = json.loads((folder.path / "identity.json").read_text(encoding="utf-8"))
-    known = kept.pop("identity")
-    facts = kept.pop("facts")
-    kept.pop("sources", None)
-    if identity(load_spec(folder.path / "spec.yaml").spec, kept) != known:
-        raise RunError(Fault("does not belong to this run any more: it was edited", str(folder.path / "spec.yaml")))
-    whole = open_source(loaded.spec.data)
-    facts |= folder.summary().get("refit_facts", {})
-    old = Facts(**{**facts, "image_size": tuple(facts["image_size"]), "roles": tuple(facts["roles"])})
-    parts = assemble(loaded.spec, whole, old, training=False)
-    load_weights(folder.selected, parts.model)
+    spec = respecified(folder, sets, device)
+    whole = open_source(spec.data)
+    parts = reloaded(folder, spec, whole, facts)
     asked = measuring.tasks(parts, "test")
     if not asked:
-        raise UserError(f"{loaded.spec.data.name} has nothing to test with protocol {loaded.spec.eval.protocol}")
-    found = [one for one, _, _ in measuring.measured(parts, asked)]
+        raise UserError(f"{spec.data.name} has nothing to test with protocol {spec.eval.protocol}")
+    found = []
+    for one, queries, gallery in measuring.measured(parts, asked):
+        found.append(one)
+        if seen is not None:
+            seen(parts, one, queries, gallery)
     metrics = measuring.summary(parts, found)
     with RunLock(folder.path), Journal(folder.journal, strict=False) as journal:
-        look = {"metrics": metrics, "data": whole.dataset.digest, "protocol": loaded.spec.eval.protocol}
+        look = {"metrics": metrics, "data": whole.dataset.digest, "protocol": spec.eval.protocol}
         journal.record("note", "look_at_test", result.best_step, look)
-    title = f"{folder.run_id} on {loaded.spec.data.name}{mark(result)}"
-    console.print(shown.metrics_table({"test": metrics}, title))
-    if whole.dataset.left_out:
-        console.print(left_out_in_words(whole.dataset), markup=False, soft_wrap=True)
+    console.print(shown.metrics_table({"test": metrics}, f"{folder.run_id} on {spec.data.name}{mark(result)}"))
     for told in measuring.sentences(found):
         console.print(told)
     return metrics

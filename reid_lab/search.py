@@ -19,18 +19,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from reid_lab.assembly import Parts, Source, architecture, assemble, open_source
-from reid_lab.catalogue import cache_folder, load_spec
-from reid_lab.contracts import IMAGE_ROLES, TEXT_ROLES, Facts, InputSpec
+from reid_lab.assembly import Parts, Source, architecture, open_source
+from reid_lab.catalogue import cache_folder
+from reid_lab.contracts import IMAGE_ROLES, TEXT_ROLES, InputSpec
 from reid_lab.data import gallery as kept
 from reid_lab.data.decode import plain
 from reid_lab.data.items import ABSENT, Dataset, Groups, Row, resolve_modality
 from reid_lab.data.loader import RESULT_VERSION as DATA_VERSION
 from reid_lab.data.loader import Loader
 from reid_lab.data.splits import only
-from reid_lab.engine.checkpoint import identify, load_weights
-from reid_lab.errors import DataError, Fault, RunError, UserError
+from reid_lab.engine.checkpoint import identify
+from reid_lab.errors import DataError, Fault, UserError
 from reid_lab.metrics.top import top as first
+from reid_lab.reload import recorded, reloaded, respecified
 from reid_lab.tracking.runs import RunFolder, find
 
 if TYPE_CHECKING:
@@ -129,38 +130,11 @@ def search(
     return answer
 
 
-def rank_test(
-    name: str, runs: Path, out: Path, *, top: int = 100, sets: Sequence[str] = (), device: str | None = None
-) -> None:
-    """Writes the first `top` gallery ids of every query that a test of the run asks (`rankings.write`)."""
-    from reid_lab import measuring, rankings
-
-    rankings.check(out)
-    bare = _rebuilt(find(runs, name), device, sets).parts
-    dataset = open_source(bare.spec.data).dataset
-    source = Source(dataset, bare.source.facts, None)
-    parts = replace(bare, source=source, loader=Loader(dataset, bare.model.inputs))
-    asked = measuring.tasks(parts, "test")
-    if not asked:
-        raise UserError(f"{parts.spec.data.name} has nothing to rank with protocol {parts.spec.eval.protocol}")
-    made = []
-    for found, queries, gallery in measuring.measured(parts, asked):
-        names = rankings.ids(dataset.items, found.task.queries), rankings.ids(dataset.items, found.task.gallery)
-        made.append(rankings.ranked(found.task, queries, gallery, found.how, top=top, names=names))
-    rankings.write(out, made)
-
-
-def _rebuilt(folder: RunFolder, device: str | None, sets: Sequence[str] = ()) -> _Model:
+def _rebuilt(folder: RunFolder, device: str | None) -> _Model:
     """The run's model with its selected weights, over no data yet."""
-    if not folder.finished("fit"):
-        raise RunError(f"{folder.run_id} has no selected weights to search with; it has not finished its training")
-    spec = load_spec(folder.path / "spec.yaml", sets, device=device).spec
-    facts = json.loads((folder.path / "identity.json").read_text(encoding="utf-8"))["facts"]
-    facts |= folder.summary().get("refit_facts", {})
-    old = Facts(**{**facts, "image_size": tuple(facts["image_size"]), "roles": tuple(facts["roles"])})
-    nothing = Source(kept.Loose([], Path(), old.image_size), old, None)
-    parts = assemble(spec, nothing, old, training=False)
-    load_weights(folder.selected, parts.model)
+    facts = recorded(folder)
+    nothing = Source(kept.Loose([], Path(), facts.image_size), facts, None)
+    parts = reloaded(folder, respecified(folder, device=device), nothing, facts)
     return _Model(parts, identify(folder.selected)[1])
 
 

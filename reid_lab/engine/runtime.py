@@ -58,7 +58,10 @@ class Runtime:
             os.environ[name] = str(threads)
         torch.set_num_threads(threads)
         if chosen.type == "cpu":
-            torch.use_deterministic_algorithms(True)
+            # As `use_deterministic_algorithms`, which imports torch's compiler to tell it: a second at every start.
+            torch.set_deterministic_debug_mode("error")
+            if compile:
+                torch.use_deterministic_algorithms(True)
             torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
         else:
             torch.cuda.set_device(chosen)

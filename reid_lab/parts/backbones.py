@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, final
@@ -25,6 +25,8 @@ from reid_lab.parts.towers import BertTrunk, ClipTrunk, VitTrunk
 from reid_lab.parts.vocabulary import END, MASK, START
 from reid_lab.parts.weights import Table, load, read_tensors
 from reid_lab.seeding import stream
+
+_CLIP_PIECES = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 
 __all__ = [
     "FolderTokenizer",
@@ -167,7 +169,43 @@ def closed_tokenizer(files: Mapping[str, str]) -> FolderTokenizer:
     return FolderTokenizer(vocabulary, partial(_open_files, vocabulary, merges), "the closed vocabulary")
 
 
+@final
+class ClipBpe:
+    """The tokens that CLIPTokenizer of transformers 5 makes of vocab.json and merges.txt, without importing it."""
+
+    def __init__(self, vocabulary: dict[str, int], merges: list[tuple[str, str]], special: Sequence[str]) -> None:
+        from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
+
+        bpe = models.BPE(vocab=vocabulary, merges=merges, end_of_word_suffix="</w>", unk_token=END)
+        self._tokenizer = Tokenizer(bpe)
+        spaces = normalizers.Replace(Regex(r"\s+"), " ")
+        self._tokenizer.normalizer = normalizers.Sequence([normalizers.NFC(), spaces, normalizers.Lowercase()])
+        pieces = pre_tokenizers.Split(Regex(_CLIP_PIECES), behavior="removed", invert=True)
+        self._tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+            [pieces, pre_tokenizers.ByteLevel(add_prefix_space=False)]
+        )
+        self._tokenizer.add_special_tokens(list(special))
+        ends = (END, vocabulary[END]), (START, vocabulary[START])
+        self._tokenizer.post_processor = processors.RobertaProcessing(*ends, trim_offsets=False, add_prefix_space=False)
+
+    @classmethod
+    def of(cls, folder: Path) -> ClipBpe:
+        """The tokenizer of a folder with vocab.json and merges.txt."""
+        lines = (folder / "merges.txt").read_text(encoding="utf-8").splitlines()
+        merges = [(a, b) for a, b in (line.split(" ") for line in lines if line and not line.startswith("#version"))]
+        vocabulary = _vocabulary(folder)
+        return cls(vocabulary, merges, [token for token in (START, END, MASK) if token in vocabulary])
+
+    def __call__(self, texts: list[str], *, max_length: int, **_: Any) -> dict[str, list[list[int]]]:
+        """As a tokenizer of transformers that truncates and does not pad."""
+        self._tokenizer.enable_truncation(max_length)
+        return {"input_ids": [found.ids for found in self._tokenizer.encode_batch(texts)]}
+
+
 def _open_folder(folder: Path, is_clip: bool) -> Any:
+    whole = any((folder / name).is_file() for name in ("tokenizer.json", "added_tokens.json"))
+    if is_clip and not whole and (folder / "merges.txt").is_file():
+        return ClipBpe.of(folder)
     from transformers import BertTokenizer, CLIPTokenizer
 
     return (CLIPTokenizer if is_clip else BertTokenizer).from_pretrained(folder, local_files_only=True)

@@ -111,9 +111,9 @@ def folders(runs: Path) -> Iterator[RunFolder]:
 
 
 def _begun(folder: Path) -> float:
-    """When a process last began or resumed the run; a process that was killed at once left no spec."""
-    spec = folder / "spec.yaml"
-    return spec.stat().st_mtime if spec.exists() else 0.0
+    """When a process last began or resumed the run; one of features has no spec, one killed at once has nothing."""
+    found = (folder / name for name in ("spec.yaml", "identity.json"))
+    return next((file.stat().st_mtime for file in found if file.exists()), 0.0)
 
 
 def find(runs: Path, name: str) -> RunFolder:

@@ -7,6 +7,8 @@ import sys
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from reid_lab.errors import CheckpointError, SpecError
@@ -223,3 +225,34 @@ def test_a_fingerprint_follows_the_weights(clip_folder):
     tensors["logit_scale"] = torch.tensor(3.0)
     save_file(tensors, clip_folder / "model.safetensors")
     assert locate.fingerprint(str(clip_folder)) != before
+
+
+ODD = st.text(alphabet="abc XYZ019.,!?'\"\t\n éÅ中😀<|>_-/\u00a0\u2028\ufb01İς\u0301\u200b", max_size=24)
+SPECIAL = ["<|mask|>", "<|endoftext|> x", "<|startoftext|>y", "don't it's we're", "A<|MASK|>b", "  red   MAN  ", ""]
+
+
+@pytest.fixture(scope="module")
+def both_tokenizers():
+    from transformers import CLIPTokenizer
+
+    folder = locate.resolve("tiny-clip")
+    return backbones.ClipBpe.of(folder), CLIPTokenizer.from_pretrained(folder, local_files_only=True)
+
+
+@settings(max_examples=300, deadline=None)
+@given(odd=ODD, special=st.sampled_from(SPECIAL), words=st.lists(st.sampled_from(["red", "coat", "woman"]), max_size=6))
+@pytest.mark.parametrize("length", [5, 48])
+def test_the_light_tokenizer_gives_transformers_ids(both_tokenizers, length, odd, special, words):
+    ours, theirs = both_tokenizers
+    texts = [odd + special + " ".join(words), " ".join(words) + odd]
+    wanted = theirs(texts, truncation=True, max_length=length, padding=False)["input_ids"]
+    assert ours(texts, max_length=length)["input_ids"] == wanted
+
+
+def test_a_tiny_trunk_opens_without_transformers():
+    code = (
+        "import sys; from reid_lab.parts import backbones; "
+        "t = backbones.clip('tiny-clip', image_size=(96, 48)); t.tokenizer(['a red coat'], 8); "
+        "assert not {'transformers', 'sympy'} & set(sys.modules), 'heavy'"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
