@@ -80,4 +80,20 @@ ARCHITECTURES: dict[str, Entry] = {
         kind="Irra",
         docs="docs/architectures/irra.md",
     ),
+    "t2ireid": Entry(
+        title="Identity and clothes taken apart, text to image",
+        paper="unpublished: a design note (no paper)",
+        code="none published",
+        module="reid_lab.architectures.t2ireid",
+        kind="T2IReID",
+        docs="docs/architectures/t2ireid.md",
+    ),
+    "reid5o": Entry(
+        title="Omni multi-modal: any of infrared, pencil, sketch and caption to photographs",
+        paper="Zuo et al., NeurIPS 2025, arXiv:2506.09385",
+        code="https://github.com/Zplusdragon/ReID5o_ORBench (952ab6b)",
+        module="reid_lab.architectures.reid5o",
+        kind="Reid5o",
+        docs="docs/architectures/reid5o.md",
+    ),
 }

@@ -1,163 +1,236 @@
-"""From the tokens of several modalities to one feature: ReID5o's feature mixture (Zuo et al., NeurIPS 2025,
-arXiv:2506.09385; `mm_fusion` of its code).
+"""One feature of two: an image's and a text's.
+
+The attention-gated form is T2IReID's. As published it attends over sequences of length 1, where the softmax is 1
+whatever query and key say: attention is then the projection by V and O, and q and k never learn. The corrected
+form attends from each feature to the other modality's tokens.
+
+Every submodule draws its initial weights from a stream of its own, so that those which two forms share begin alike.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import final
+from typing import Literal, final
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from reid_lab.contracts import Input
-from reid_lab.parts.towers import initialise_blocks
-from reid_lab.parts.trunk import Blocks, TransformerConfig, join_heads, quick_gelu, split_heads
+from reid_lab.parts.trunk import join_heads, split_heads
+from reid_lab.seeding import stream
 
-Kinds = Mapping[str, Sequence[str]]
-"""Kinds of queries: name -> the roles that make one up."""
+Kind = Literal["as_published", "token_attention", "gate", "concat", "sum", "product"]
+ATTENTIVE = ("as_published", "token_attention")
+GATED = (*ATTENTIVE, "gate")
 
 
 @final
 @dataclass(frozen=True)
-class Read:
-    """What a trunk made of one modality, of n items.
+class Tokens:
+    """What attention may look at: `values` (n, L, W); `mask` (n, L) bool is True at tokens that are there."""
 
-    feature: (n, D). tokens: (n, T, D), projected like the feature. place: (groups,) int64, the number of each
-    group's item, -1 where it has none. mask: (n, T) bool, True where a token counts; None: all count.
-    """
-
-    feature: Tensor
-    tokens: Tensor
-    place: Tensor
+    values: Tensor
     mask: Tensor | None = None
 
 
-@final
-@dataclass(frozen=True)
-class Projected:
-    """Queries, keys and values of n items, `qkv` (n, T, 3D), and their `mask` as in `Read`."""
+class Fusion(nn.Module, ABC):
+    """Makes one feature of an image's and a text's.
 
-    qkv: Tensor
-    mask: Tensor | None
-
-    def take(self, index: Tensor) -> Projected:
-        """The items with these numbers, in this order."""
-        return Projected(self.qkv[index], None if self.mask is None else self.mask[index])
-
-
-def join(parts: Sequence[Projected], axis: int) -> Projected:
-    """The same items' tokens behind one another (axis 1), or equally many tokens of other items (axis 0)."""
-    qkv = torch.cat([part.qkv for part in parts], dim=axis)
-    if all(part.mask is None for part in parts):
-        return Projected(qkv, None)
-    masks = [torch.ones_like(part.qkv[:, :, 0], dtype=torch.bool) if part.mask is None else part.mask for part in parts]
-    return Projected(qkv, torch.cat(masks, dim=axis))
-
-
-@final
-class TokenFusion(nn.Module):
-    """One attention over all tokens of a query without a residual, `depth` pre-norm blocks, a head, and the mean.
-
-    Nothing tells a modality's tokens from another's, and their order does not matter. The projections of the
-    attention are made once per modality and serve every combination; the head's last layer is linear, so that
-    the mean of the tokens may be taken in front of it.
+    reads_tokens: tokens must be given. output: width of what comes out. dead: patterns of the own parameters that
+    never get a gradient.
     """
 
-    def __init__(self, width: int, depth: int) -> None:
-        super().__init__()
-        config = TransformerConfig(width, depth, heads(width), 4 * width, "quick_gelu")
-        self.heads = config.heads
-        self.norm_in = nn.LayerNorm(width)
-        self.qkv = nn.Linear(width, 3 * width)
-        self.out = nn.Linear(width, width)
-        self.blocks = Blocks(config)
-        self.norm_out = nn.LayerNorm(width)
-        self.head_dense = nn.Linear(width, width)
-        self.head_norm = nn.LayerNorm(width)
-        self.head_fc = nn.Linear(width, width)
+    reads_tokens = False
+    output: int
+    dead: tuple[str, ...] = ()
 
-        narrow, deep = width**-0.5, (2 * max(depth, 1)) ** -0.5
-        initialise_blocks(self.blocks, config)
-        nn.init.normal_(self.qkv.weight, std=narrow)
-        nn.init.normal_(self.out.weight, std=narrow * deep)
-        nn.init.normal_(self.head_dense.weight, std=(2 * width) ** -0.5)
-        nn.init.normal_(self.head_fc.weight, std=narrow * deep)
-        nn.init.zeros_(self.qkv.bias)
-        nn.init.zeros_(self.out.bias)
-
-    def forward(self, tokens: Projected) -> Tensor:
-        """All tokens of n queries, those of one modality behind those of another -> (n, D) float32."""
-        q, k, v = (split_heads(part, self.heads) for part in tokens.qkv.chunk(3, dim=-1))
-        keys = None if tokens.mask is None else tokens.mask[:, None, None, :]
-        x = self.out(join_heads(F.scaled_dot_product_attention(q, k, v, attn_mask=keys)))
-        x = self.norm_out(self.blocks(x, tokens.mask))
-        x = self.head_norm(quick_gelu(self.head_dense(x)))
-        return self.head_fc(_mean(x, tokens.mask)).float()  # type: ignore[no-any-return]
-
-    def combine(self, reads: Mapping[str, Read], kinds: Kinds) -> dict[str, Input]:
-        """The fused features of several kinds of queries, each of the groups that have all its modalities.
-
-        A kind that no group is complete for is left out. Kinds of equally many tokens share a pass.
-        """
-        projected = {
-            role: Projected(self.qkv(self.norm_in(read.tokens)), read.mask)
-            for role, read in reads.items()
-            if any(role in roles for roles in kinds.values())
-        }
-        passes: dict[int, list[tuple[str, Tensor, Projected]]] = {}
-        for name, rows, items in complete(reads, kinds):
-            tokens = join([projected[role].take(item) for role, item in items.items()], 1)
-            passes.setdefault(tokens.qkv.shape[1], []).append((name, rows, tokens))
-        found: dict[str, Input] = {}
-        for together in passes.values():
-            features = self(join([tokens for _, _, tokens in together], 0))
-            counts = [len(rows) for _, rows, _ in together]
-            for (name, rows, _), feature in zip(together, features.split(counts), strict=True):
-                found[name] = Input(feature, rows)
-        return {name: found[name] for name in kinds if name in found}
+    @abstractmethod
+    def forward(
+        self, image: Tensor, text: Tensor, image_tokens: Tokens | None = None, text_tokens: Tokens | None = None
+    ) -> dict[str, Tensor]:
+        """(n, D), (n, D) -> `fused` (n, output), and `image_weight` (n,), the image's share, where there is a gate."""
 
 
 @final
-class MeanDirection(nn.Module):
-    """The empty slot of a fusion: the mean of the normalised features."""
+class CrossModalAttention(nn.Module):
+    """Multi-head attention from one feature to a sequence, with separate projections; attention is dropped out."""
 
-    def combine(self, reads: Mapping[str, Read], kinds: Kinds) -> dict[str, Input]:
-        """As `TokenFusion.combine`."""
-        found = {}
-        for name, rows, items in complete(reads, kinds):
-            units = [F.normalize(reads[role].feature[item].float(), dim=1) for role, item in items.items()]
-            found[name] = Input(torch.stack(units).mean(dim=0), rows)
-        return found
+    q: nn.Linear
+    k: nn.Linear
+    v: nn.Linear
+    out: nn.Linear
+
+    def __init__(self, width: int, heads: int, memory: int, dropout: float, *, key_bias: bool, seed: int, name: str):
+        super().__init__()
+        if width % heads:
+            raise ValueError(f"width {width} is not a multiple of {heads} heads")
+        self.heads, self.dropout = heads, dropout
+        for part, inward, bias in (
+            ("q", width, True),
+            ("k", memory, key_bias),
+            ("v", memory, True),
+            ("out", width, True),
+        ):
+            with stream(seed, name, part):
+                setattr(self, part, _projection(inward, width, bias))
+
+    def forward(self, x: Tensor, memory: Tokens) -> Tensor:
+        """(n, D), n sequences -> (n, D)."""
+        q, k, v = self.q(x[:, None]), self.k(memory.values), self.v(memory.values)
+        q, k, v = (split_heads(t, self.heads) for t in (q, k, v))
+        scores = q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5
+        if memory.mask is not None:
+            scores = scores.masked_fill(~memory.mask[:, None, None, :], float("-inf"))
+        weights = F.dropout(scores.softmax(dim=-1), self.dropout, self.training)
+        return self.out(join_heads(weights @ v))[:, 0]  # type: ignore[no-any-return]
 
 
-def complete(reads: Mapping[str, Read], kinds: Kinds) -> Iterator[tuple[str, Tensor, dict[str, Tensor]]]:
-    """Each kind that groups are complete for: its name, their rows (m,), and role -> the numbers (m,) of items."""
-    for name, roles in kinds.items():
-        if all(role in reads for role in roles):
-            place = torch.stack([reads[role].place for role in roles])
-            rows = torch.nonzero((place >= 0).all(dim=0)).flatten()
-            if len(rows):
-                yield name, rows, dict(zip(roles, place[:, rows], strict=True))
+@final
+class Gate(nn.Module):
+    """The shares of an image and a text, which sum to 1, and what becomes of their sum."""
+
+    def __init__(self, width: int, output: int, dropout: float, seed: int) -> None:
+        super().__init__()
+        with stream(seed, "fusion", "gate"):
+            self.hidden, self.shares = nn.Linear(2 * width, width), nn.Linear(width, 2)
+        with stream(seed, "fusion", "fc"):
+            self.fc = nn.Linear(width, output)
+        self.norm = nn.LayerNorm(output)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, image: Tensor, text: Tensor) -> dict[str, Tensor]:
+        """(n, D), (n, D) -> `fused` (n, output), `image_weight` (n,)."""
+        hidden = self.dropout(self.hidden(torch.cat([image, text], dim=1)).relu())
+        shares = self.shares(hidden).softmax(dim=1)
+        mixed = shares[:, :1] * image + shares[:, 1:] * text
+        return {"fused": self.norm(self.fc(self.dropout(mixed))), "image_weight": shares[:, 0]}
 
 
-def places(rows: Tensor, groups: int) -> Tensor:
-    """The number of each group's item (the last where it has several), or -1: (n,) -> (groups,) int64."""
-    place = torch.full((groups,), -1, dtype=torch.int64, device=rows.device)
-    place[rows] = torch.arange(len(rows), device=rows.device)
-    return place
+@final
+class AttentionGate(Fusion):
+    """Each modality attends to the other, is added to itself and normalised; a gate mixes the two.
+
+    memory: widths of the image's and the text's tokens; None: each attends to the other's feature alone, a
+    sequence of length 1, as T2IReID does.
+    """
+
+    def __init__(
+        self, width: int, output: int, *, heads: int, dropout: float, memory: tuple[int, int] | None, seed: int
+    ) -> None:
+        super().__init__()
+        self.reads_tokens, self.output = memory is not None, output
+        image, text = memory or (width, width)
+        # The softmax does not see a bias of the keys: only a checkpoint of the published form has one.
+        self.image_attn = CrossModalAttention(
+            width, heads, text, dropout, key_bias=memory is None, seed=seed, name="fusion.image_attn"
+        )
+        self.text_attn = CrossModalAttention(
+            width, heads, image, dropout, key_bias=memory is None, seed=seed, name="fusion.text_attn"
+        )
+        self.norm_image, self.norm_text = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.gate = Gate(width, output, dropout, seed)
+        if memory is None:
+            self.dead = tuple(f"{side}_attn.{part}.*" for side in ("image", "text") for part in "qk")
+
+    def forward(
+        self, image: Tensor, text: Tensor, image_tokens: Tokens | None = None, text_tokens: Tokens | None = None
+    ) -> dict[str, Tensor]:
+        """As in `Fusion`."""
+        to_text, to_image = text_tokens or Tokens(text[:, None]), image_tokens or Tokens(image[:, None])
+        attended = self.norm_image(self.image_attn(image, to_text) + image)
+        return self.gate(attended, self.norm_text(self.text_attn(text, to_image) + text))  # type: ignore[no-any-return]
 
 
-def heads(width: int) -> int:
-    """One head per 64 channels, as published; fewer where the width is no multiple of that."""
-    return max(count for count in range(1, max(1, width // 64) + 1) if width % count == 0)
+@final
+class GateFusion(Fusion):
+    """The gate without attention."""
+
+    def __init__(self, width: int, output: int, dropout: float, seed: int) -> None:
+        super().__init__()
+        self.output = output
+        self.gate = Gate(width, output, dropout, seed)
+
+    def forward(
+        self, image: Tensor, text: Tensor, image_tokens: Tokens | None = None, text_tokens: Tokens | None = None
+    ) -> dict[str, Tensor]:
+        """As in `Fusion`."""
+        return self.gate(image, text)  # type: ignore[no-any-return]
 
 
-def _mean(x: Tensor, mask: Tensor | None) -> Tensor:
-    """The mean of the tokens that count: (n, T, D) -> (n, D)."""
-    if mask is None:
-        return x.mean(dim=1)
-    count = mask.unsqueeze(-1).to(x.dtype)
-    return (x * count).sum(dim=1) / count.sum(dim=1)
+@final
+class Concat(Fusion):
+    """A projection of both, one behind the other, with a norm."""
+
+    def __init__(self, width: int, output: int, seed: int) -> None:
+        super().__init__()
+        self.output = output
+        with stream(seed, "fusion", "concat"):
+            self.fc = nn.Linear(2 * width, output)
+        self.norm = nn.LayerNorm(output)
+
+    def forward(
+        self, image: Tensor, text: Tensor, image_tokens: Tokens | None = None, text_tokens: Tokens | None = None
+    ) -> dict[str, Tensor]:
+        """As in `Fusion`."""
+        return {"fused": self.norm(self.fc(torch.cat([image, text], dim=1)))}
+
+
+@final
+class Elementwise(Fusion):
+    """Sum or product; without parameters."""
+
+    def __init__(self, width: int, kind: Literal["sum", "product"]) -> None:
+        super().__init__()
+        self.output, self.kind = width, kind
+        self.join = torch.add if kind == "sum" else torch.mul
+
+    def forward(
+        self, image: Tensor, text: Tensor, image_tokens: Tokens | None = None, text_tokens: Tokens | None = None
+    ) -> dict[str, Tensor]:
+        """As in `Fusion`."""
+        return {"fused": self.join(image, text)}
+
+
+@final
+class NoFusion(Fusion):
+    """The empty slot."""
+
+    output = 0
+
+    def forward(
+        self, image: Tensor, text: Tensor, image_tokens: Tokens | None = None, text_tokens: Tokens | None = None
+    ) -> dict[str, Tensor]:
+        """Nothing."""
+        return {}
+
+
+def fusion(
+    kind: Kind,
+    width: int,
+    *,
+    output: int,
+    heads: int = 4,
+    dropout: float = 0.1,
+    memory: tuple[int, int],
+    seed: int,
+) -> Fusion:
+    """The fusion of features (n, width); `memory`: widths of the tokens of images and of texts.
+
+    `sum` and `product` give features of `width`, whatever `output` says.
+    """
+    if kind in ATTENTIVE:
+        seen = None if kind == "as_published" else memory
+        return AttentionGate(width, output, heads=heads, dropout=dropout, memory=seen, seed=seed)
+    if kind == "gate":
+        return GateFusion(width, output, dropout, seed)
+    return Concat(width, output, seed) if kind == "concat" else Elementwise(width, kind)  # type: ignore[arg-type]
+
+
+def _projection(inward: int, outward: int, bias: bool) -> nn.Linear:
+    """Xavier weights and no bias to begin with, as torch's own attention."""
+    layer = nn.Linear(inward, outward, bias=bias)
+    nn.init.xavier_uniform_(layer.weight)
+    if bias:
+        nn.init.zeros_(layer.bias)
+    return layer
