@@ -1,9 +1,10 @@
-"""Classifiers on top of features."""
+"""Classifiers on top of features, and the neck before them."""
 
 from __future__ import annotations
 
 from typing import final
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -29,3 +30,32 @@ class NoClassifier(nn.Module):
     def forward(self, **features: Tensor) -> dict[str, Tensor]:
         """Nothing."""
         return {}
+
+
+@final
+class BNNeck(nn.Module):
+    """A BatchNorm without a learned shift between the feature and the classifier (BoT: Luo et al., 2019).
+
+    A single row, which has no statistics of its own, is normalised by the running ones.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(width)
+        self.norm.bias.requires_grad_(False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, D) -> (n, D)."""
+        if self.training and len(x) > 1:
+            return self.norm(x)  # type: ignore[no-any-return]
+        mean, var = self.norm.running_mean, self.norm.running_var
+        return F.batch_norm(x, mean, var, self.norm.weight, self.norm.bias, eps=self.norm.eps)
+
+
+@final
+class NoNeck(nn.Module):
+    """The empty slot of a neck: the feature as it is."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, D) -> (n, D)."""
+        return x
