@@ -19,7 +19,8 @@ from reid_lab.data.items import Dataset, Groups, Items, delivered_size, describe
 from reid_lab.data.items import facts as data_facts
 from reid_lab.data.loader import RESULT_VERSION as DATA_VERSION
 from reid_lab.data.loader import Loader, TrainStream
-from reid_lab.data.partners import Partners, partners
+from reid_lab.data.negatives import negatives
+from reid_lab.data.partners import Filler, Partners, partners
 from reid_lab.data.sampler import CameraBalancedSampler, IdentitySampler, MatchedPairSampler, RandomSampler, Sampler
 from reid_lab.engine.checkpoint import identify
 from reid_lab.engine.evaluate import embed
@@ -99,7 +100,7 @@ def init_file(spec: RunSpec, runs: Path) -> Path | None:
 
 def _trunks(spec: RunSpec) -> dict[str, str]:
     """The backbones that a spec names: dotted path in `model` -> name."""
-    leaves = (leaf for leaf in walk(spec.model) if leaf.path.rpartition(".")[2] == "backbone")
+    leaves = (leaf for leaf in walk(spec.model) if leaf.path.endswith("backbone"))
     return {leaf.path: leaf.value for leaf in leaves if leaf.value is not None}
 
 
@@ -204,14 +205,18 @@ class Parts:
 
     def stream(self) -> TrainStream:
         """The training batches."""
-        groups = self.source.training(tuple(self.model.inputs))
+        roles, items = tuple(self.model.inputs), self.source.dataset.items
+        groups = self.source.training(roles)
+        filler: Filler | None = _partners(self.spec, items, roles)
+        if self.spec.train.pairs is not None:
+            groups, filler = negatives(groups, items, self.spec.train.pairs, self.spec.seed, filler)
         return TrainStream(
             self.loader,
             groups,
             _sampler(self.spec, groups),
             self.spec.seed,
             self.spec.runtime.workers,
-            partners=_partners(self.spec, self.source.dataset.items, tuple(self.model.inputs)),
+            partners=filler,
         )
 
     def over(self, source: Source) -> Parts:

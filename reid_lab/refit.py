@@ -45,7 +45,9 @@ def merged(source: Source) -> Source:
     dataset = only(source.dataset, ("train", "val"))
     items = merge_val(dataset.items)
     view = View(dataset.base, items, dataset.keep, dataset.digest)
-    facts = replace(source.facts, identities=data_facts(items, source.facts.roles).identities)
+    found = data_facts(items, source.facts.roles)
+    labels = source.facts.labels if source.labels else found.labels
+    facts = replace(source.facts, identities=found.identities, labels=labels)
     return replace(source, dataset=view, facts=facts)
 
 

@@ -116,8 +116,8 @@ class Groups:
 
     members: role -> (n,) int64 item numbers, -1 where the group has no item of the role. pids, camids,
     image_ids: (n,) int64; the pids of train are counted from 0 in sorted order, others are as in the
-    items. labels: further labels, name -> (n,) int64; among them `scenes`, `clothes` and `sources` as in
-    the items.
+    items. labels: further labels, name -> (n,) int64; among them `scenes` and `sources` as in the items, and
+    `clothes`, which are counted as the pids are.
     """
 
     members: Mapping[str, np.ndarray]
@@ -223,6 +223,19 @@ def kept(listed: Mapping[str, Groups], keep: np.ndarray, count: int) -> dict[str
 def train_pids(items: Items) -> np.ndarray:
     """The identities of train, sorted: training label k stands for the k-th."""
     return np.unique(items.pid[items.split == "train"])
+
+
+def train_clothes(items: Items) -> np.ndarray:
+    """The outfits of train that have a number, sorted: training label k stands for the k-th."""
+    worn = items.clothes[items.split == "train"]
+    return np.unique(worn[worn != ABSENT])
+
+
+def _outfits(items: Items, split: str, clothes: np.ndarray) -> np.ndarray:
+    """The labels of outfits: those of train counted from 0, others as in the items."""
+    if split != "train":
+        return clothes
+    return np.where(clothes == ABSENT, ABSENT, np.searchsorted(train_clothes(items), clothes))
 
 
 def singles(items: Items, split: str, role: str) -> Groups:
@@ -358,7 +371,11 @@ def _grouped(items: Items, split: str, members: Mapping[str, np.ndarray], of: np
         pids=np.searchsorted(train_pids(items), pids) if split == "train" else pids,
         camids=items.camid[of],
         image_ids=items.image_id[of],
-        labels={"scenes": items.scene[of], "clothes": items.clothes[of], "sources": items.source[of]},
+        labels={
+            "scenes": items.scene[of],
+            "clothes": _outfits(items, split, items.clothes[of]),
+            "sources": items.source[of],
+        },
     )
 
 
@@ -370,9 +387,12 @@ def facts(
 ) -> Facts:
     """What an architecture may know of the data: the identities of train, the cameras, the given roles.
 
-    `image_size` (height, width) as `delivered_size` finds it; `labels`: name -> number of values.
+    `image_size` (height, width) as `delivered_size` finds it; `labels`: name -> number of values, by default of the
+    outfits of train, `clothes`, where they have numbers.
     """
-    known = Facts(len(train_pids(items)), int(items.camid.max(initial=ABSENT)) + 1, tuple(roles), labels=labels or {})
+    if labels is None:
+        labels = {"clothes": len(train_clothes(items))} if len(train_clothes(items)) else {}
+    known = Facts(len(train_pids(items)), int(items.camid.max(initial=ABSENT)) + 1, tuple(roles), labels=labels)
     return known if image_size is None else replace(known, image_size=image_size)
 
 

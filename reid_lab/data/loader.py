@@ -16,7 +16,7 @@ from torch import Tensor
 
 from reid_lab.contracts import Batch, Input, InputSpec
 from reid_lab.data.items import ABSENT, Dataset, Groups
-from reid_lab.data.partners import Partners
+from reid_lab.data.partners import Filler
 from reid_lab.data.sampler import Sampler, Schedule
 from reid_lab.errors import DataError
 from reid_lab.seeding import keys as sample_keys
@@ -98,7 +98,7 @@ class TrainStream:
         sampler: Sampler,
         seed: int,
         workers: int = 0,
-        partners: Partners | None = None,
+        partners: Filler | None = None,
     ) -> None:
         self.loader, self.groups, self.seed, self.partners = loader, groups, seed, partners
         self._schedule = Schedule(sampler, seed)

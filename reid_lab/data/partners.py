@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import final
+from typing import Protocol, final
 
 import numpy as np
 from torch import Tensor
 
 from reid_lab.data.items import ABSENT, Groups, Items, train_pids
 from reid_lab.seeding import uniform
+
+
+class Filler(Protocol):
+    """What completes the groups of a batch, by draws from their samples' keys."""
+
+    def fill(self, groups: Groups, keys: Tensor) -> Groups:
+        """The groups with what was drawn for them; `keys` (n,) int64 are those of the samples."""
 
 
 @final

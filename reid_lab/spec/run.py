@@ -141,6 +141,9 @@ class TrainSpec(Section):
 
     length: Annotated[Duration, AfterValidator(_absolute)] = Length(epochs=60)
     batch: BatchSpec = BatchSpec()
+    # every pair a second time with another person's clothes caption: as_published draws them once, redrawn each
+    # time, similar_clothes each time among those that share most words; null: matched pairs alone
+    pairs: Literal["as_published", "redrawn", "similar_clothes"] | None = None
     augment: AugmentSpec | None = AugmentSpec()
     optimizer: OptimizerSpec = OptimizerSpec()
     schedule: Scheduled = 1.0

@@ -16,7 +16,7 @@ data: {name: pictures}
 model: {name: irra}
 """
 
-TRAIN = "length, batch, augment, optimizer, schedule, accumulate, clip_norm, stages, fit_on, init_from"
+TRAIN = "length, batch, pairs, augment, optimizer, schedule, accumulate, clip_norm, stages, fit_on, init_from"
 STAGE = "name, length, trainable, terms, optimizer, schedule"
 BATCH = "sampler, size, instances, drop_last"
 TOP = "name, description, published, seed, data, model, train, eval, checkpoint, runtime, tracking, extends"
