@@ -104,8 +104,8 @@ def test_faults_of_all_files_are_told_at_once(folder):
     assert lines("child.yaml", "runtime.threads=0") == [
         "base.yaml:5:1: 'seed' is given twice; first at line 4",
         "base.yaml:4:7: seed: expected an integer >= 0, got -1",
-        "child.yaml:2:9: train.acumulate: no such key; did you mean 'accumulate'? (allowed: length, batch, pairs, augment, "
-        "optimizer, schedule, accumulate, clip_norm, stages, fit_on, init_from)",
+        "child.yaml:2:9: train.acumulate: no such key; did you mean 'accumulate'? (allowed: length, batch, pairs, "
+        "augment, optimizer, schedule, accumulate, clip_norm, stages, fit_on, init_from)",
         "--set runtime.threads=0:17: runtime.threads: expected an integer >= 1, got 0",
     ]
 
