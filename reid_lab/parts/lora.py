@@ -51,7 +51,7 @@ class LoraSpec(Section):
     scaling: Annotated[float, Field(gt=0), Tune(0.25, 2.0, log=True)] = 0.25
     alpha: Annotated[float, Field(gt=0)] | None = None
     dropout: Annotated[float, Field(ge=0, lt=1), Tune(0.0, 0.3)] = 0.0
-    layers: Annotated[Literal["all"] | Annotated[int, Field(ge=1)], Choice("all", 1, 2, 4)] = "all"  # or the last n
+    layers: Annotated[Literal["all"] | Annotated[int, Field(ge=1)], Choice("all", 1)] = "all"  # or the last n
     targets: Annotated[tuple[str, ...], Choice(ATTENTION, MLP, TARGETS)] = TARGETS
 
     @field_validator("rank")
