@@ -20,8 +20,8 @@ from reid_lab.data.readers.captioned import IMAGES
 from reid_lab.data.reading import Faults, Reader
 from reid_lab.data.synthetic import Synthetic, SyntheticSpec, open_synthetic
 from reid_lab.data.writers import writer
-from reid_lab.data.writers.base import write
-from reid_lab.errors import DataError, SpecError
+from reid_lab.data.writers.base import refuse, write
+from reid_lab.errors import DataError, Fault, SpecError
 
 
 def open_data(name: str, sets: Sequence[str] = (), folder: Path | None = None) -> Dataset:
@@ -30,7 +30,7 @@ def open_data(name: str, sets: Sequence[str] = (), folder: Path | None = None) -
     folder: `data.root`. A data set without a val split of its authors' is opened as it is.
     """
     spec = load_data(name, [*sets, *_rooted(folder)])
-    written = any(text.replace(" ", "").startswith("val=") for text in sets)
+    written = any(text.replace(" ", "").startswith(("val=", "val.")) for text in sets)
     return DATASETS[name].open(spec, cache_folder()) if written else DATASETS[name].as_it_is(spec, cache_folder())
 
 
@@ -42,7 +42,8 @@ def _reader(name: str, folder: Path, sets: Sequence[str]) -> Reader:
     spec = load_data(name, [*sets, *_rooted(folder)])
     reader = DATASETS[name].reader(spec)
     if reader is None:
-        raise SpecError(f"'{name}' is no data set in a folder")
+        each = "; name each of its sources by itself" if name == "merged" else ""
+        raise SpecError(f"'{name}' is no data set in a folder{each}")
     return reader
 
 
@@ -56,6 +57,7 @@ def check_folder(name: str, folder: Path, sets: Sequence[str] = (), *, contents:
 def write_layout(name: str, folder: Path, pixels: Literal["jpeg", "png"] = "jpeg", sets: Sequence[str] = ()) -> None:
     """Writes the embedded world in the layout of a data set; `sets` say how it is drawn. Raises `UserError`s."""
     how = writer(name)
+    refuse(folder)
     knobs = {"roles": list(how.roles), **how.knobs}
     write(how, open_world("synthetic", [*(f"{k}={json.dumps(v)}" for k, v in knobs.items()), *sets]), folder, pixels)
 
@@ -66,10 +68,17 @@ def split_captions(
     """Writes a side file with the identity and clothes parts of a data set's captions.
 
     Its paths are those of the data set's own annotations. Returns the coverage as rows: what, how many, share.
-    Raises `DataError` for a data set without captions, with faults, or a target that exists (unless `replace`).
+    Raises `DataError` for a data set without captions, or that takes no side file, with faults, or a target that
+    exists (unless `replace`).
     """
-    faults = Faults()
-    items = _reader(name, folder, sets).read(folder, faults).items
+    reader, faults = _reader(name, folder, sets), Faults()
+    if "parts" not in DATASETS[name].spec.model_fields:
+        own = "; its captions' parts are the columns id_caption and cloth_caption" if name == "folder" else ""
+        takers = [key for key, entry in DATASETS.items() if not entry.opener and "parts" in entry.spec.model_fields]
+        raise DataError(f"{name} takes no side file (data.parts){own}; those that do: {', '.join(takers)}")
+    if target.exists() and not replace:
+        raise DataError(Fault("exists already; name a new file (--out) or write over it (--replace)", str(target)))
+    items = reader.read(folder, faults).items
     faults.settle()
     images = np.isin(items.role, IMAGE_ROLES)
     file_of = dict(zip(items.image_id[images].tolist(), items.path[images].tolist(), strict=True))
@@ -81,7 +90,7 @@ def split_captions(
         if role == "caption" and moment in file_of
     ]
     if not told:
-        raise DataError(f"{folder}: {name} has no captions to split")
+        raise DataError(Fault(f"{name} has no captions to split", str(folder)))
     rows, coverage = split_all(told)
     write_parts(target, rows, overwrite=replace)
     return [(what, str(count), share) for what, count, share in coverage.rows()]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from reid_lab.assembly import Parts
 from reid_lab.contracts import ROLES
+from reid_lab.data import DATASETS
 from reid_lab.data.items import Groups, resolve_modality
 from reid_lab.data.protocols import PROTOCOLS, Dropped, Options, Protocol, Retrieval, Shots, mean_of
 from reid_lab.errors import DataError, SpecError
@@ -40,6 +41,7 @@ class Found:
 
 def options(spec: EvalSpec, aliases: Mapping[str, str]) -> Options:
     """What an experiment asks of its protocol. Raises `SpecError` for names that are not known."""
+
     def role(name: str) -> str:
         try:
             return resolve_modality(name, aliases)
@@ -75,15 +77,29 @@ def tasks(parts: Parts, split: str) -> tuple[Retrieval, ...]:
     found, dataset = protocol(parts), parts.source.dataset
     if found is None or not bool(np.any(dataset.items.split == split)):
         return ()
-    asked = found.tasks(dataset, split, options(parts.spec.eval, parts.spec.data.aliases))
+    try:
+        asked = found.tasks(dataset, split, options(parts.spec.eval, parts.spec.data.aliases))
+    except DataError as error:
+        raise _with_usual_protocol(error, parts) from error
     roles = {role for task in asked for side in (task.queries, task.gallery) for role in side.members}
     unread = [role for role in ROLES if role in roles and role not in parts.model.inputs]
     if unread:
         raise SpecError(
             f"eval.protocol: {parts.spec.eval.protocol} needs {', '.join(unread)}, which {parts.spec.model.name} "
-            f"does not read (it reads {', '.join(parts.model.inputs)})"
+            f"does not read (it reads {', '.join(parts.model.inputs)}; eval.queries and eval.gallery_role choose "
+            "what is asked of it, where the protocol has a choice)"
         )
     return asked
+
+
+def _with_usual_protocol(error: DataError, parts: Parts) -> DataError:
+    """The error, with the protocol that the data set is measured with in the literature, where it is another."""
+    name, asked = parts.spec.data.name, parts.spec.eval.protocol
+    usual = DATASETS[name].protocol
+    if asked == usual or name in ("synthetic", "merged", "folder"):
+        return error
+    first, *others = error.faults
+    return DataError(replace(first, what=f"{first.what} ({name} is measured with eval.protocol: {usual})"), *others)
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,8 @@ class DatasetEntry:
 
     section: the class of its section of an experiment file. opener: (section, cache folder) -> data set; empty
     for a data set in a folder, whose module has a function `reader`: section -> `reading.Reader`.
-    protocol: the one that the literature measures it with. has_val: the opener sees to `spec.val` itself.
+    protocol: the one that the literature measures it with. has_val: the opener sees to `spec.val` itself; told to be
+    `lenient`, it opens what has no val split of its authors' without one.
     """
 
     doc: str
@@ -53,17 +54,20 @@ class DatasetEntry:
         return apply_val(dataset, (spec.val.identities, spec.val.seed))
 
     def as_it_is(self, spec: DataSpec, cache: Path) -> Dataset:
-        """The data set with its authors' splits, whatever `spec.val` says. Raises as `open`."""
-        return self._opened(spec, cache)
+        """The data set with its authors' splits, whatever `spec.val` says; with a val that it sees to, where it can.
+
+        Raises as `open`, but not for a val split that the authors do not have.
+        """
+        return self._opened(spec, cache, lenient=True)
 
     def reader(self, spec: DataSpec) -> Reader | None:
         """What reads the folder of this data set; None for a data set that is no folder."""
         return None if self.opener else getattr(import_module(self.module), "reader")(spec)  # noqa: B009
 
-    def _opened(self, spec: DataSpec, cache: Path) -> Dataset:
+    def _opened(self, spec: DataSpec, cache: Path, *, lenient: bool = False) -> Dataset:
         if self.opener:
-            opener = cast("Callable[[DataSpec, Path], Dataset]", getattr(import_module(self.module), self.opener))
-            return opener(spec, cache)
+            opener = cast("Callable[..., Dataset]", getattr(import_module(self.module), self.opener))
+            return opener(spec, cache, lenient=lenient) if self.has_val else opener(spec, cache)
         from reid_lab.data.folders import FolderSpec, open_folder
 
         reader = self.reader(spec)

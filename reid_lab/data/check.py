@@ -88,7 +88,7 @@ def check(reader: Reader, root: Path, *, contents: bool = False, progress: Progr
     faults = Faults()
     try:
         if not os.path.isdir(root):
-            raise DataError(Fault("no such folder", str(root)))
+            raise DataError(Fault("is no folder" if os.path.exists(root) else "no such folder", str(root)))
         reading = reader.read(root, faults)
     except DataError as error:
         faults.include("unreadable data set", error)

@@ -62,7 +62,8 @@ class Folder(Dataset):
 
     def __init__(self, reader: Reader, root: Path, pixels: Pixels, missing: Literal["error", "skip"] = "error") -> None:
         if not os.path.isdir(root):
-            raise DataError(Fault("no such folder (data.root)", str(root)))
+            what = "is no folder" if os.path.exists(root) else "no such folder"
+            raise DataError(Fault(f"{what} (data.root)", str(root)))
         faults = Faults()
         try:
             reading = reader.read(root, faults)

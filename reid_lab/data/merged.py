@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, final
 
 import numpy as np
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from reid_lab.data import DATASETS
 from reid_lab.data.items import ABSENT, Aliases, Dataset, Groups, Items
@@ -39,10 +39,14 @@ class MergedSpec(DataSpec):
     aliases: Aliases = {}
     resize: Literal["bilinear", "bicubic"] = "bilinear"
     missing: Literal["error", "skip"] = "error"
+    cache: Annotated[Annotated[float, Field(ge=0)] | Literal["auto", "all", "none"], LOCAL] = "auto"  # of each source
+    decoder: Annotated[Literal["pillow", "simplejpeg"], LOCAL] = "pillow"
 
     @model_validator(mode="after")
     def _named(self) -> MergedSpec:
         folders = [name for name, entry in DATASETS.items() if not entry.opener]
+        if self.root is not None:
+            raise Misfit("root", "merged data has a folder for each source: roots")
         if len(self.train) < 2 or len(set(self.train)) != len(self.train):
             raise Misfit("train", "two data sets or more are merged, each named once")
         for place, name in enumerate(self.train):
@@ -67,6 +71,8 @@ def section(spec: MergedSpec, name: str) -> DataSpec:
         "aliases": spec.aliases,
         "resize": spec.resize,
         "missing": spec.missing,
+        "cache": spec.cache,
+        "decoder": spec.decoder,
     }
     if name in spec.parts:
         fields["parts"] = spec.parts[name]
@@ -158,13 +164,17 @@ def _joined(left: Groups, right: Groups) -> Groups:
     )
 
 
-def open_merged(spec: MergedSpec, cache: Path) -> Merged:
-    """Opens every source with its val split. Raises `DataError` with the faults of all sources."""
+def open_merged(spec: MergedSpec, cache: Path, *, lenient: bool = False) -> Merged:
+    """Opens every source with its val split; lenient: without one where its authors have none.
+
+    Raises `DataError` with the faults of all sources.
+    """
     parts: dict[str, Dataset] = {}
     faults: list[Fault] = []
     for name in spec.train:
         try:
-            parts[name] = _with_val(DATASETS[name].as_it_is(section(spec, name), cache), spec.val)
+            part = DATASETS[name].as_it_is(section(spec, name), cache)
+            parts[name] = part if lenient and spec.val == "authors" else _with_val(part, spec.val)
         except DataError as error:
             faults += [replace(fault, what=f"{fault.what} (data.roots.{name})") for fault in error.faults]
     if faults:

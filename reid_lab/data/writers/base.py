@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from reid_lab.data.synthetic.dataset import Synthetic
-from reid_lab.errors import DataError
+from reid_lab.errors import DataError, Fault
 
 Format = Literal["jpeg", "png"]
 
@@ -59,27 +60,43 @@ class Target:
         path.write_text(content, encoding="utf-8", newline="\n")
 
 
+def refuse(root: Path) -> None:
+    """Raises `DataError` where a data set cannot be written: a file, a folder that holds something, the current one."""
+    try:
+        there = root.exists()
+        if there and (not root.is_dir() or any(root.iterdir())):
+            raise DataError(Fault("is not empty; name a new folder" if root.is_dir() else "is no folder", str(root)))
+        if there and root.samefile("."):
+            raise DataError(Fault("is the current folder; name a new one in it", str(root)))
+    except OSError as error:
+        raise _unwritten(root, error) from error
+
+
+def _unwritten(root: Path, error: OSError) -> DataError:
+    return DataError(Fault(f"cannot write the data set ({error.strerror or error})", str(root)))
+
+
 def write(writer: Writer, world: Synthetic, root: Path, pixels: Format = "jpeg") -> None:
     """Writes the world in a layout; `root` appears only when all of it is written.
 
     Raises:
-        DataError: a role is missing, `root` holds something, or cannot be written.
+        DataError: a role is missing, or `root` is `refuse`d or cannot be written.
     """
     missing = [role for role in writer.roles if role not in world.spec.roles]
     if missing:
         raise DataError(f"{writer.name} needs the roles {', '.join(writer.roles)}; not among roles: {missing[0]}")
-    partial = root.with_name(f".{root.name}.part")
+    refuse(root)
+    whole = Path(os.path.abspath(root))  # a name such as `x/..` has no neighbour
+    partial = whole.with_name(f".{whole.name}.part")
     try:
-        if root.exists() and (not root.is_dir() or any(root.iterdir())):
-            raise DataError(f"{root}: is not empty; name a new folder")
         if partial.exists():
             shutil.rmtree(partial)
         partial.mkdir(parents=True)
         writer.write(world, Target(partial, pixels))
-        if root.exists():
-            root.rmdir()
-        partial.rename(root)
+        if whole.exists():
+            whole.rmdir()
+        partial.rename(whole)
     except OSError as error:
-        raise DataError(f"{root}: cannot write the data set ({error.strerror or error})") from error
+        raise _unwritten(root, error) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
