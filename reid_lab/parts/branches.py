@@ -1,0 +1,166 @@
+"""A pretrained image trunk behind one interface: pixels, cameras and views in, tokens and a feature out.
+
+CLIP's image tower and ImageNet's ViT differ in the norm in front, in the projection behind, in where side information
+enters and in how pixels are normalised. All of that ends here: what stands above sees tokens (n, 1 + H'·W', D), the
+class token first, and a feature (n, width), the class token, strengthened by windows where there are any.
+"""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from typing import Annotated, Literal, final
+
+import torch
+from pydantic import AfterValidator
+from torch import Tensor, nn
+
+from reid_lab.parts import backbones
+from reid_lab.parts.locate import known_name
+from reid_lab.parts.sie import SideSpec, side_information
+from reid_lab.parts.towers import CLIP_MEAN, CLIP_STD
+from reid_lab.parts.windows import ClassToken, WindowedToken, WindowSpec
+from reid_lab.spec.run import Positive
+from reid_lab.spec.section import Section
+
+Pixels = Literal["clip", "vit", "imagenet"]
+Statistics = tuple[tuple[float, float, float], tuple[float, float, float]]
+
+STATISTICS: dict[Pixels, Statistics] = {
+    "clip": (CLIP_MEAN, CLIP_STD),
+    "vit": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+}
+"""Mean and deviation of pixels in 0..1: of every CLIP and of the tiny trunks; of Google's and timm's ViT; of DeiT."""
+
+VIEWS = "scenes"
+"""The label of a group that numbers its view."""
+
+_BOTH = {"CLIP's": "openai/clip-vit-base-patch16", "ImageNet's": "google/vit-base-patch16-224"}
+
+
+def full_name(name: str) -> str:
+    """`name`, when it names weights in full (`locate.known_name`).
+
+    Raises:
+        ValueError: it is not known; or it is ViT-B/16 in one of its short forms, which is two different trunks.
+    """
+    if re.fullmatch(r"vit[-_/]?b(ase)?[-_/]?(patch)?16([-_]224)?([-_]transreid)?([-_]clip)?", name.lower()):
+        both = " or ".join(f"{whose} '{known}'" for whose, known in _BOTH.items())
+        raise ValueError(f"'{name}' is the name of two trunks; name the weights in full: {both}")
+    return known_name(name)
+
+
+class VitBranchSpec(Section):
+    """ImageNet's ViT with what TransReID and the windows add."""
+
+    backbone: Annotated[str, AfterValidator(full_name)] = "tiny-vit"  # a preset, a Hugging Face id, or a folder
+    pretrained: bool = True
+    stride: Positive | None = None  # of the patches; below their size they overlap; null: their size
+    pixels: Pixels = "clip"  # mean and deviation: clip for the tiny trunks; vit, .5, for google/vit-*; imagenet, DeiT
+    sie: SideSpec | None = SideSpec(site="all_tokens")
+    windows: WindowSpec | None = WindowSpec()
+
+
+class ClipBranchSpec(Section):
+    """CLIP's image tower with what CLIP-ReID and the windows add, over its projected tokens."""
+
+    backbone: Annotated[str, AfterValidator(full_name)] = "tiny-clip"
+    pretrained: bool = True
+    stride: Positive | None = None
+    pixels: Pixels = "clip"
+    sie: SideSpec | None = SideSpec()
+    windows: WindowSpec | None = WindowSpec()
+
+
+@final
+class Renormalise(nn.Module):
+    """From pixels of one normalisation to those of another: one factor and one shift for each channel."""
+
+    gain: Tensor
+    shift: Tensor
+
+    def __init__(self, given: Statistics, wanted: Statistics) -> None:
+        super().__init__()
+        (mean, std), (own_mean, own_std) = (
+            (torch.tensor(m).view(-1, 1, 1), torch.tensor(s).view(-1, 1, 1)) for m, s in (given, wanted)
+        )
+        self.register_buffer("gain", std / own_std, persistent=False)
+        self.register_buffer("shift", (mean - own_mean) / own_std, persistent=False)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """(n, 3, H, W) -> (n, 3, H, W)."""
+        return pixels * self.gain + self.shift
+
+
+class Branch(nn.Module, ABC):
+    """A trunk of images. `depth`: channels of a token; `width`: of the feature; `heads`: of its attention."""
+
+    depth: int
+    width: int
+    windows: WindowedToken | ClassToken
+    adjust: Renormalise | nn.Identity
+
+    @abstractmethod
+    def forward(self, pixels: Tensor, camids: Tensor, views: Tensor) -> Tensor:
+        """Pixels (n, C, H, W), normalised as the model is told, cameras and views (n,) -> tokens (n, T, depth)."""
+
+    def feature(self, tokens: Tensor) -> Tensor:
+        """Tokens (n, T, depth) -> (n, width)."""
+        return self.windows(tokens)  # type: ignore[no-any-return]
+
+
+@final
+class VitBranch(Branch):
+    """Side information enters behind the positions, in front of the blocks; tokens are those of the final norm."""
+
+    def __init__(
+        self, spec: VitBranchSpec, size: tuple[int, int], given: Pixels, *, cameras: int, views: int, seed: int
+    ) -> None:
+        """given: how the pixels are normalised that this branch is handed."""
+        super().__init__()
+        self.trunk = backbones.vit(
+            spec.backbone, image_size=size, stride=spec.stride, pretrained=spec.pretrained, seed=seed
+        )
+        self.depth = self.trunk.width
+        self.sie = side_information(spec.sie, self.depth, cameras, views, seed)
+        self.adjust = _adjust(given, spec.pixels)
+        self.windows = _windows(spec.windows, self.depth, self.trunk.embed.grid, seed)
+        self.width = self.windows.width
+
+    def forward(self, pixels: Tensor, camids: Tensor, views: Tensor) -> Tensor:
+        """As in `Branch`."""
+        tokens = self.sie(self.trunk.embed(self.adjust(pixels)), camids, views)
+        return self.trunk.norm(self.trunk.blocks(tokens))  # type: ignore[no-any-return]
+
+
+@final
+class ClipBranch(Branch):
+    """Side information enters behind the positions, in front of the first norm; tokens are projected, every one."""
+
+    def __init__(
+        self, spec: ClipBranchSpec, size: tuple[int, int], given: Pixels, *, cameras: int, views: int, seed: int
+    ) -> None:
+        """given: as for `VitBranch`."""
+        super().__init__()
+        clip = backbones.clip(spec.backbone, image_size=size, stride=spec.stride, pretrained=spec.pretrained, seed=seed)
+        self.vision, self.projection = clip.vision, clip.vision_projection
+        self.depth = clip.width
+        self.sie = side_information(spec.sie, clip.config.vision.transformer.width, cameras, views, seed)
+        self.adjust = _adjust(given, spec.pixels)
+        self.windows = _windows(spec.windows, self.depth, self.vision.embed.grid, seed)
+        self.width = self.windows.width
+
+    def forward(self, pixels: Tensor, camids: Tensor, views: Tensor) -> Tensor:
+        """As in `Branch`."""
+        tokens = self.sie(self.vision.embed(self.adjust(pixels)), camids, views)
+        tokens = self.vision.blocks(self.vision.norm_pre(tokens))
+        return self.projection(self.vision.norm(tokens))  # type: ignore[no-any-return]
+
+
+def _adjust(given: Pixels, wanted: Pixels) -> Renormalise | nn.Identity:
+    return nn.Identity() if given == wanted else Renormalise(STATISTICS[given], STATISTICS[wanted])
+
+
+def _windows(spec: WindowSpec | None, width: int, grid: tuple[int, int], seed: int) -> WindowedToken | ClassToken:
+    return ClassToken(width) if spec is None else WindowedToken(width, grid, spec.windows(), seed=seed)
