@@ -166,7 +166,7 @@ class FusedFeature(nn.Module):
                 self.head = Classifier(fusion.output, identities)
 
     def forward(
-        self, image: Tensor, text: Tensor, image_tokens: fusions.Tokens | None, text_tokens: fusions.Tokens | None
+        self, image: Tensor, text: Tensor, image_tokens: fusions.Tokens, text_tokens: fusions.Tokens
     ) -> dict[str, Tensor]:
         """Features (n, D) -> `fused` (n, output), `image_weight` (n,) of a gate, `fused_logits` of a classifier."""
         found = dict(self.fusion(image, text, image_tokens, text_tokens))
@@ -182,7 +182,7 @@ class NotFused(nn.Module):
     fusion = fusions.NoFusion()
 
     def forward(
-        self, image: Tensor, text: Tensor, image_tokens: fusions.Tokens | None, text_tokens: fusions.Tokens | None
+        self, image: Tensor, text: Tensor, image_tokens: fusions.Tokens, text_tokens: fusions.Tokens
     ) -> dict[str, Tensor]:
         """Nothing."""
         return {}
@@ -364,8 +364,7 @@ class T2IReID(Architecture):
         mask = encoded.items["id_words"].values[t] != self.text.pad_id
         seen, told = found["image"][i], found["id_text"][t]
         looked, read = fusions.Tokens(image.values[i]), fusions.Tokens(text.values[t], mask)
-        attentive = self.fused.fusion.reads_tokens
-        fused = self.fused(seen, told, looked if attentive else None, read if attentive else None)
+        fused = self.fused(seen, told, looked, read)
         pids = encoded.groups["pids"][rows]
         return {"image_pairs": seen, "id_text_pairs": told, "pair_rows": rows, "pair_pids": pids, **fused}
 

@@ -120,6 +120,7 @@ class AttentionGate(Fusion):
     ) -> None:
         super().__init__()
         self.reads_tokens, self.output = memory is not None, output
+        self.memory = _alone if memory is None else _tokens
         image, text = memory or (width, width)
         # The softmax does not see a bias of the keys: only a checkpoint of the published form has one.
         self.image_attn = CrossModalAttention(
@@ -137,7 +138,7 @@ class AttentionGate(Fusion):
         self, image: Tensor, text: Tensor, image_tokens: Tokens | None = None, text_tokens: Tokens | None = None
     ) -> dict[str, Tensor]:
         """As in `Fusion`."""
-        to_text, to_image = text_tokens or Tokens(text[:, None]), image_tokens or Tokens(image[:, None])
+        to_text, to_image = self.memory(text, text_tokens), self.memory(image, image_tokens)
         attended = self.norm_image(self.image_attn(image, to_text) + image)
         return self.gate(attended, self.norm_text(self.text_attn(text, to_image) + text))  # type: ignore[no-any-return]
 
@@ -225,6 +226,17 @@ def fusion(
     if kind == "gate":
         return GateFusion(width, output, dropout, seed)
     return Concat(width, output, seed) if kind == "concat" else Elementwise(width, kind)  # type: ignore[arg-type]
+
+
+def _alone(feature: Tensor, tokens: Tokens | None) -> Tokens:
+    """A feature (n, D) as a sequence of length 1."""
+    return Tokens(feature[:, None])
+
+
+def _tokens(feature: Tensor, tokens: Tokens | None) -> Tokens:
+    """The tokens, which must be there."""
+    assert tokens is not None
+    return tokens
 
 
 def _projection(inward: int, outward: int, bias: bool) -> nn.Linear:
