@@ -68,7 +68,7 @@ def _query_roles(roles: tuple[str, ...]) -> tuple[str, ...]:
 class AdapterSpec(LoraSpec):
     """The adapters of the last blocks, one per modality of images; published alpha 1 is `scaling` 1/4."""
 
-    layers: Annotated[Literal["all"] | Annotated[int, Field(ge=1)], Choice("all", 1, 2, 4)] = 2  # the last n
+    layers: Annotated[int, Field(ge=1), Choice(1, 2)] = 2  # type: ignore[assignment]  # the last n; all: their number
     targets: Annotated[tuple[str, ...], Choice(MLP, TARGETS)] = MLP
     # as_published: a weight that is adapted keeps its pretrained value; trained: it learns like the rest
     adapted: Annotated[Literal["as_published", "trained"], Choice("as_published", "trained")] = "as_published"
@@ -258,6 +258,7 @@ class Reid5o(Architecture):
             else:
                 mask = None
                 if not self.reads_padding:
+                    ids = ids[:, : int(ids.argmax(dim=1).max()) + 1] if len(ids) else ids
                     mask = torch.arange(ids.shape[1], device=ids.device) <= ids.argmax(dim=1, keepdim=True)
                 tokens = self.text.project(self.text(ids))
                 reads[TEXT] = Read(end_of_text(tokens, ids).float(), tokens, place, mask)
