@@ -72,6 +72,14 @@ def _pretraining() -> dict[str, Entry]:
 
 
 ARCHITECTURES: dict[str, Entry] = {
+    "clip_mer": Entry(
+        title="One CLIP trunk for five modalities, with adapters routed by modality",
+        paper="none: the design document CLIP_MER_Architecture.md of PRCV2025REID, 2025-08-20",
+        code="none is public; built from the document's words",
+        module="reid_lab.architectures.clip_mer",
+        kind="ClipMer",
+        docs="docs/architectures/clip_mer.md",
+    ),
     "irra": Entry(
         title="Implicit relation reasoning and aligning, text to image",
         paper="Jiang and Ye, CVPR 2023, arXiv:2303.12501",
