@@ -25,7 +25,22 @@ from reid_lab.tracking.provenance import processor
 from tests.lab import Lab, losses, write_clip
 
 FILE = Path(__file__).parent / "golden" / "runs.json"
-SETTINGS = {"irra": ("model.itc=0.5", "model.cmpm=0.5")}  # every term of the architecture
+OMNI = ("data.roles=[rgb, nir, sketch, cpencil, caption]", "eval.protocol=cross_modal")
+VISUAL = ("train.batch={sampler: identity, size: 16, instances: 2}", "eval.protocol=image_to_image")
+SETTINGS = {  # every term of the architecture; CLIP stands for the small trunk of the tests
+    "irra": ("model.itc=0.5", "model.cmpm=0.5"),
+    "clip_mer": ("model={name: clip_mer, backbone: CLIP, penalty: 0.1}", *OMNI),
+    "reid5o": ("model={name: reid5o, backbone: CLIP}", *OMNI),
+    "t2ireid": (
+        "model={name: t2ireid}",
+        "data.roles=[rgb, id_caption, cloth_caption]",
+        "train.pairs=redrawn",
+        "eval.queries=[id_caption, cloth_caption]",
+    ),
+    "clip_window": ("model={name: clip_window, backbone: CLIP}", *VISUAL),
+    "vit_multiscale": ("model={name: vit_multiscale}", *VISUAL),
+    "hybrid": ("model={name: hybrid, clip: {backbone: CLIP}}", *VISUAL),
+}
 
 
 def versions(architecture: str) -> dict[str, int]:
@@ -42,7 +57,7 @@ def versions(architecture: str) -> dict[str, int]:
 
 def found(lab: Lab, architecture: str) -> dict[str, object]:
     """What the run gives now."""
-    done = lab.run(*SETTINGS[architecture])
+    done = lab.run(*(text.replace("CLIP", str(lab.clip)) for text in SETTINGS[architecture]))
     assert done.code == 0, done.err
     summary = lab.only.summary()
     return {
