@@ -99,6 +99,7 @@ def _fill(model: nn.Module, layout: Layout, tensors: Tensors, allow_unused: bool
             tensors,
             layout.table(model, tensors),
             positions=layout.positions(model, tensors),
+            may_differ=layout.fresh(model),
             ignore=(".*",) if allow_unused else layout.ignore,
             where=where,
         )

@@ -8,16 +8,19 @@ import numpy as np
 import pytest
 import torch
 
+from reid_lab.architectures.clip_mer import ClipMer
+from reid_lab.architectures.clip_mer import Spec as ClipMerSpec
 from reid_lab.architectures.irra import Irra, Spec
 from reid_lab.assembly import architecture
 from reid_lab.catalogue import load_spec
 from reid_lab.contracts import Batch, Facts, Input
 from reid_lab.engine.checkpoint import load_weights
 from reid_lab.importing import EXPERIMENTS
-from reid_lab.interop import irra, openai_clip
+from reid_lab.interop import irra, openai_clip, reid5o
 from reid_lab.interop.layouts import LAYOUTS
 from reid_lab.parts import backbones
-from reid_lab.parts.towers import ClipTrunk
+from reid_lab.parts.towers import BertTrunk, ClipTrunk, TextConfig, VisionConfig, VitTrunk
+from reid_lab.parts.trunk import TransformerConfig
 from reid_lab.parts.vocabulary import END, MASK, START
 from reid_lab.tracking.runs import RunFolder, find
 
@@ -87,6 +90,152 @@ def test_irra_s_checkpoint_gives_its_authors_features(lab, tmp_path):
     normalise = torch.nn.functional.normalize
     torch.testing.assert_close(image, normalise(values["out.image_features"], dim=1), rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(text, normalise(values["out.text_features"], dim=1), rtol=1e-5, atol=1e-6)
+
+
+def normalised(value):
+    return torch.nn.functional.normalize(value, dim=1)
+
+
+def golden_import(lab, source, name, wrapped, *sets):
+    """`reid-lab import` of the golden weights of a project; the lines that it says, and the model that comes out."""
+    weights = tensors(golden.parameters(name))
+    torch.save({wrapped: {f"module.{k}": v for k, v in weights.items()}}, lab.folder / "best.pth")
+    given = [word for value in sets for word in ("--set", value)]
+    done = lab.call("import", source, "best.pth", "--out", f"imported_{source}", *given)
+    assert done.code == 0, done.err
+    return done.out, rebuilt(lab.folder / f"imported_{source}")
+
+
+def test_reid5o_s_checkpoint_gives_its_authors_features(lab):
+    name = "reid5o_mlp_lora"
+    settings, values = json.loads((GOLDEN / f"{name}.json").read_text()), tensors(golden.values(name))
+    config = reid5o.read_config(tensors(golden.parameters(name)), heads=(settings["heads"],) * 2)
+    trunk = clip_folder(lab.folder / "clip", config, (64, 64))
+    height, width = settings["image_size"]
+    sets = (f"model.backbone={trunk}", f"data.image_size=[{height}, {width}]")
+    out, model = golden_import(lab, "reid5o", name, "model", *sets)
+    told = "told by the tensors: model.lora={rank: 4, scaling: 0.25, layers: 1, targets: [fc1, fc2]}"
+    assert told in out
+    assert model.state_dict()["identity.linear.weight"].shape[0] == 6
+    given = {"rgb": "rgbs", "nir": "nirs", "cpencil": "cps", "sketch": "sks", "caption": "caption_ids"}
+    features = {"rgb": "rgb", "nir": "nir", "cpencil": "cp", "sketch": "sk", "caption": "text"}
+    asked = [((role,), f"{short}_features") for role, short in features.items()]
+    with torch.no_grad():
+        for roles, wanted in (*asked, (("nir", "caption"), "nir_text_fused")):
+            found = model.embed(batch(**{role: values[f"in.{given[role]}"] for role in roles}))
+            torch.testing.assert_close(found, normalised(values[f"out.{wanted}"]), rtol=1e-5, atol=1e-6)
+
+
+def test_t2ireid_s_checkpoint_gives_its_features(lab):
+    settings, values = json.loads((GOLDEN / "t2ireid.json").read_text()), tensors(golden.values("t2ireid"))
+    inner = TransformerConfig(settings["width"], 2, 2, 128, "gelu", 1e-12)
+    vision, text = VisionConfig(inner, settings["patch_size"], 4), TextConfig(inner, 200, 100)
+    backbones.write_vit_folder(lab.folder / "vit", VitTrunk(vision, (64, 64)))
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(f"w{i}" for i in range(195))]
+    backbones.write_bert_folder(lab.folder / "bert", BertTrunk(text), {"vocab.txt": "\n".join(words) + "\n"})
+    trunks = (f"model.backbone={lab.folder / 'vit'}", f"model.text_backbone={lab.folder / 'bert'}")
+    out, model = golden_import(lab, "t2ireid", "t2ireid", "state_dict", *trunks, "data.image_size=[64, 64]")
+    assert f"told by the tensors: model.output={settings['output']}" in out
+    with torch.no_grad():
+        image = model.embed(batch(rgb=values["in.image"]))
+        words = model.embed(batch(id_caption=values["in.id_input_ids"]))
+        both = model.embed(batch(rgb=values["in.image"], id_caption=values["in.id_input_ids"]))
+    for found, wanted in ((image, "image_embeds"), (words, "id_text_embeds"), (both, "fused_embeds")):
+        torch.testing.assert_close(found, normalised(values[f"out.{wanted}"]), rtol=1e-5, atol=1e-6)
+
+
+def documented(model, modalities=("rgb", "ir", "cpencil", "sketch")):
+    """The weights of a CLIP+MER model under the names of its design document, written out by hand."""
+    own = {key: value.clone() for key, value in model.state_dict().items()}
+    found = {"classifier.weight": own["identity.linear.weight"], "classifier.bias": own["identity.linear.bias"]}
+    roles = ["rgb", "nir", "cpencil", "sketch"]
+    clip = "encoder.clip_model."
+    tower = f"{clip}vision_model.embeddings."
+    for role, modality in zip(roles, modalities, strict=True):
+        found[f"encoder.patch_embeds.{modality}.proj.weight"] = own[f"vision.tokenizers.{role}.embed.conv.weight"]
+        found[f"encoder.patch_embeds.{modality}.proj.bias"] = torch.zeros(model.vision.norm.weight.shape[0])
+    found[f"{tower}class_embedding"] = own["vision.tokenizers.rgb.embed.class_token"]
+    found[f"{tower}position_embedding.weight"] = own["vision.tokenizers.rgb.embed.positions"]
+    found[f"{tower}patch_embedding.weight"] = torch.zeros(1)  # CLIP's own, which is not used any more
+    for kind in ("weight", "bias"):
+        found[f"{clip}vision_model.pre_layrnorm.{kind}"] = own[f"vision.tokenizers.rgb.norm_pre.{kind}"]
+        found[f"{clip}vision_model.post_layernorm.{kind}"] = own[f"vision.norm.{kind}"]
+        found[f"{clip}text_model.final_layer_norm.{kind}"] = own[f"text.tower.norm.{kind}"]
+        found |= {f"semantic.semantic_attn.in_proj_{kind}": torch.cat([own[f"semantic.{p}.{kind}"] for p in "qkv"])}
+        found[f"semantic.semantic_attn.out_proj.{kind}"] = own[f"semantic.out.{kind}"]
+        for ours, place in (("fc1", 0), ("norm", 1), ("fc2", 3)):
+            found[f"semantic.semantic_proj.{place}.{kind}"] = own[f"semantic.{ours}.{kind}"]
+    found[f"{clip}visual_projection.weight"] = own["vision.projection.weight"]
+    found[f"{clip}text_projection.weight"] = own["text.projection.weight"]
+    found[f"{clip}logit_scale"] = torch.tensor(4.6)
+    found[f"{clip}text_model.embeddings.token_embedding.weight"] = own["text.tower.tokens.weight"]
+    found[f"{clip}text_model.embeddings.position_embedding.weight"] = own["text.tower.positions"]
+    for i in range(2):
+        text, ours = f"{clip}text_model.encoder.layers.{i}.", f"text.tower.blocks.{i}."
+        mer, image = f"encoder.vision_layers.{i}.", f"vision.blocks.{i}."
+        for kind in ("weight", "bias"):
+            for k, norm in ((1, "norm1"), (2, "norm2")):
+                found[f"{text}layer_norm{k}.{kind}"] = own[f"{ours}{norm}.{kind}"]
+                found[f"{mer}layer_norm{k}.{kind}"] = own[f"{image}{norm}.{kind}"]
+            for place, name in (
+                ("attention.out", "self_attn.out_proj"),
+                ("mlp.fc1", "mlp.fc1"),
+                ("mlp.fc2", "mlp.fc2"),
+            ):
+                found[f"{text}{name}.{kind}"] = own[f"{ours}{place}.{kind}"]
+                found[f"{mer}{name}.shared_linear.{kind}"] = own[f"{image}{place}.{kind}"]
+            for k, part in enumerate("qkv"):
+                found[f"{text}self_attn.{part}_proj.{kind}"] = own[f"{ours}attention.qkv.{kind}"].chunk(3)[k]
+                third = own[f"{image}attention.qkv.{kind}"].chunk(3)[k]
+                found[f"{mer}self_attn.{part}_proj.shared_linear.{kind}"] = third
+        for place, names in (
+            ("attention.qkv", ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")),
+            ("attention.out", ("self_attn.out_proj",)),
+            ("mlp.fc1", ("mlp.fc1",)),
+            ("mlp.fc2", ("mlp.fc2",)),
+        ):
+            down, up = own[f"{image}{place}.lora_down"], own[f"{image}{place}.lora_up"]
+            for k, name in enumerate(names):
+                for m, modality in enumerate(modalities):
+                    found[f"{mer}{name}.loras.{modality}.lora_A.weight"] = down[k, m]
+                    found[f"{mer}{name}.loras.{modality}.lora_B.weight"] = up[k, m].T
+    return found
+
+
+@pytest.fixture
+def mer(lab):
+    """CLIP+MER as its document has it, on the lab's trunk, its adapters and noise at work."""
+    spec = ClipMerSpec(backbone=str(lab.clip), fusion_dim=None, fusion=None)
+    roles = ("rgb", "nir", "cpencil", "sketch", "caption")
+    model = ClipMer(spec, Facts(identities=9, image_size=(32, 16), roles=roles), 3)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            generator = torch.Generator().manual_seed(len(name))
+            parameter += 0.05 * torch.randn(parameter.shape, generator=generator)
+    return model.eval()
+
+
+def test_clip_mer_s_checkpoint_by_the_names_of_its_document(lab, mer):
+    content = documented(mer)
+    torch.save({"state_dict": content}, lab.folder / "mer.pth")
+    sets = ("--set", f"model.backbone={lab.clip}", "--set", "data.image_size=[32, 16]")
+    done = lab.call("import", "clip_mer", "mer.pth", "--out", "mer", *sets)
+    assert done.code == 0, done.err
+    again = rebuilt(lab.folder / "mer")
+    assert all(torch.equal(value, again.state_dict()[key]) for key, value in mer.state_dict().items())
+    pixels, grey = torch.randn(3, 3, 32, 16), torch.randn(3, 3, 32, 16)
+    for inputs in ({"rgb": pixels}, {"nir": grey}, {"sketch": grey, "cpencil": pixels}):
+        with torch.no_grad():
+            assert torch.equal(mer.embed(batch(**inputs)), again.embed(batch(**inputs)))
+
+    bent = {**content, "encoder.patch_embeds.ir.proj.bias": torch.ones(32)}
+    torch.save(bent, lab.folder / "mer.pth")
+    line = complaint(lab.call("import", "clip_mer", "mer.pth", "--out", "mer2", *sets))
+    assert line.startswith("mer.pth: surplus key patch_embeds.ir.proj.bias")
+    del content["encoder.vision_layers.1.mlp.fc2.loras.sketch.lora_B.weight"]
+    torch.save(content, lab.folder / "mer.pth")
+    assert lab.call("import", "clip_mer", "mer.pth", "--out", "mer2", *sets).code == 2
+    assert not (lab.folder / "mer2").exists()
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -35,6 +35,7 @@ class Layout:
     table: (our model, tensors) -> where each of our tensors comes from.
     positions: (our model, tensors) -> our position tables with the grids in the file and of the model.
     ignore: patterns of keys that are no weights of the model. renamed: tensors under the names that `table` knows.
+    fresh: names of ours that keep their fresh values where the file has none.
     """
 
     title: str
@@ -46,6 +47,7 @@ class Layout:
     positions: Callable[[Any, Tensors], Positions]
     ignore: tuple[str, ...] = ()
     renamed: Callable[[Tensors], Tensors] = dict
+    fresh: Callable[[Any], Collection[str]] = lambda model: ()
 
 
 def depth(tensors: Tensors, prefix: str) -> int:
