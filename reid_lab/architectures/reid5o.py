@@ -68,7 +68,7 @@ def _query_roles(roles: tuple[str, ...]) -> tuple[str, ...]:
 class AdapterSpec(LoraSpec):
     """The adapters of the last blocks, one per modality of images; published alpha 1 is `scaling` 1/4."""
 
-    layers: Annotated[int, Field(ge=1), Choice(1, 2)] = 2  # type: ignore[assignment]  # the last n; all: their number
+    layers: Annotated[int, Field(ge=1), Choice(1, 2)] = 2  # the last n; all: their number
     targets: Annotated[tuple[str, ...], Choice(MLP, TARGETS)] = MLP
     # as_published: a weight that is adapted keeps its pretrained value; trained: it learns like the rest
     adapted: Annotated[Literal["as_published", "trained"], Choice("as_published", "trained")] = "as_published"
