@@ -19,14 +19,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from reid_lab.data.captions.records import COLUMNS, csv_records, json_records, kind_in_words
 from reid_lab.errors import DataError, Fault, unknown
 
-COLUMNS = ("file_path", "caption_index", "id_caption", "cloth_caption")
 _KEYS, _PARTS = COLUMNS[:2], COLUMNS[2:]
 _LARGEST_INDEX = 2**31 - 1
-_CELL = 1 << 24  # characters of one CSV cell
 _NO_TEXT = re.compile("[\ud800-\udfff]")
-_SPACE = " \t\n\r"
 
 
 class PartsRow(NamedTuple):
@@ -75,7 +73,7 @@ def read_parts(path: Path) -> PartsTable:
     except OSError as error:
         raise DataError(Fault(f"cannot be read ({error.strerror or error})", str(path))) from None
     text = _decoded(raw, path)
-    records = _json_records(text, path) if kind == "json" else _csv_records(text, path)
+    records = json_records(text, path) if kind == "json" else csv_records(text, path)
     faults: list[Fault] = []
     parts: dict[tuple[str, int], tuple[str | None, str | None]] = {}
     first: dict[tuple[str, int], int] = {}
@@ -178,107 +176,6 @@ def _decoded(raw: bytes, path: Path) -> str:
         raise DataError(*(faults or [Fault("is not valid UTF-8", str(path))])) from None
 
 
-_Record = tuple[int, "Mapping[str, Any] | Fault"]
-
-
-def _json_records(text: str, path: Path) -> Iterator[_Record]:
-    """The objects of a list, each with the line where it begins."""
-    at, line, counted = _skip(text, 0), 1, 0
-    decoder = json.JSONDecoder(object_pairs_hook=_Pairs)
-    if text[at : at + 1] != "[":
-        raise DataError(Fault("a list of objects is expected", str(path)))
-    at = _skip(text, at + 1)
-    while text[at : at + 1] != "]":
-        line, counted = line + text.count("\n", counted, at), at
-        try:
-            record, end = decoder.raw_decode(text, at)
-        except json.JSONDecodeError as error:
-            yield error.lineno, Fault(f"no JSON ({error.msg})", f"{path}:{error.lineno}:{error.colno}")
-            return
-        except (ValueError, RecursionError) as error:
-            yield line, Fault(f"no JSON ({error})", f"{path}:{line}")
-            return
-        yield line, _object(record, f"{path}:{line}")
-        at = _skip(text, end)
-        if text[at : at + 1] == ",":
-            at = _skip(text, at + 1)
-            if text[at : at + 1] != "]":
-                continue
-        elif text[at : at + 1] == "]":
-            break
-        line += text.count("\n", counted, at)
-        yield line, Fault("no JSON (an object, or ] after the last one, is expected)", f"{path}:{line}")
-        return
-    end = _skip(text, at + 1)
-    if end != len(text):
-        line += text.count("\n", counted, end)
-        yield line, Fault("no JSON (something follows the list)", f"{path}:{line}")
-
-
-class _Pairs(list[tuple[str, Any]]):
-    """The members of a JSON object; a key may stand there twice."""
-
-
-def _object(value: Any, where: str) -> Mapping[str, Any] | Fault:
-    if not isinstance(value, _Pairs):
-        return Fault(f"an object is expected, not {_kind(value)}", where)
-    record = dict(value)
-    if len(record) < len(value):
-        keys = [key for key, _ in value]
-        return Fault(f"{next(k for k in keys if keys.count(k) > 1)} stands twice in the object", where)
-    return record
-
-
-def _skip(text: str, at: int) -> int:
-    """The place of the next character that is no white space."""
-    while at < len(text) and text[at] in _SPACE:
-        at += 1
-    return at
-
-
-def _csv_records(text: str, path: Path) -> Iterator[_Record]:
-    """The rows below the header, each with the line where it begins."""
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    before, line, header = csv.field_size_limit(_CELL), 1, None
-    try:
-        for cells in reader:
-            if header is None:
-                header = cells
-                faults = list(_header_faults(header, f"{path}:1"))
-                if faults:
-                    raise DataError(*faults)
-            elif cells:
-                yield line, _cells(header, cells, f"{path}:{line}")
-            line = reader.line_num + 1
-    except csv.Error as error:
-        yield line, Fault(f"no CSV ({error})", f"{path}:{line}")
-    finally:
-        csv.field_size_limit(before)
-    if header is None:
-        raise DataError(Fault(f"is empty; a header is expected: {','.join(COLUMNS)}", str(path)))
-
-
-def _header_faults(header: Sequence[str], where: str) -> Iterator[Fault]:
-    for name in dict.fromkeys(header):
-        if name not in COLUMNS:
-            yield Fault(unknown("column", name, COLUMNS), where)
-        elif header.count(name) > 1:
-            yield Fault(f"column {name} stands there twice", where)
-    for name in COLUMNS:
-        if name not in header:
-            yield Fault(f"no column {name}", where)
-
-
-def _cells(header: Sequence[str], cells: Sequence[str], where: str) -> Mapping[str, Any] | Fault:
-    if len(cells) != len(header):
-        return Fault(f"{len(cells)} cells, but the header has {len(header)}", where)
-    record: dict[str, Any] = {name: cell or None for name, cell in zip(header, cells, strict=True)}
-    index = record["caption_index"]
-    if index is not None and re.fullmatch(r"-?[0-9]{1,18}", index.strip(_SPACE)):
-        record["caption_index"] = int(index)
-    return record
-
-
 def _faults(record: Mapping[str, Any]) -> Iterator[str]:
     """What is wrong with one row."""
     for name in _KEYS:
@@ -286,29 +183,19 @@ def _faults(record: Mapping[str, Any]) -> Iterator[str]:
             yield f"no {name}"
     path, index = record.get("file_path"), record.get("caption_index")
     if path is not None and not isinstance(path, str):
-        yield f"file_path must be a string, not {_kind(path)}"
+        yield f"file_path must be a string, not {kind_in_words(path)}"
     elif path is not None and (not path or "\0" in path or _NO_TEXT.search(path)):
         yield f"file_path {path!r} is no path"
     if index is not None and (not isinstance(index, int) or isinstance(index, bool)):
-        yield f"caption_index must be an integer, not {_kind(index)}"
+        yield f"caption_index must be an integer, not {kind_in_words(index)}"
     elif index is not None and not 0 <= index <= _LARGEST_INDEX:
         yield f"caption_index must lie between 0 and {_LARGEST_INDEX}, not {index}"
     for name in _PARTS:
         value = record.get(name)
         if value is not None and not isinstance(value, str):
-            yield f"{name} must be a string or null, not {_kind(value)}"
+            yield f"{name} must be a string or null, not {kind_in_words(value)}"
         elif value is not None and _NO_TEXT.search(value):
             yield f"{name} is not valid Unicode"
-
-
-_WORDS = {str: "a string", list: "a list", int: "an integer", float: "a number", _Pairs: "an object"}
-
-
-def _kind(value: Any) -> str:
-    """What a value of the file is, in words."""
-    if isinstance(value, str):
-        return f"{value[:40]!r}"
-    return json.dumps(value) if value is None or isinstance(value, bool) else _WORDS[type(value)]
 
 
 def _part(value: str | None) -> str | None:
