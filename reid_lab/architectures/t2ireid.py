@@ -34,6 +34,7 @@ from reid_lab.parts.losses import cloth_match, clothes, decouple
 from reid_lab.parts.losses.accuracy import accuracy
 from reid_lab.parts.losses.classify import classify
 from reid_lab.parts.losses.info_nce import info_nce
+from reid_lab.parts.losses.named import named, reaching
 from reid_lab.parts.losses.supcon import supcon
 from reid_lab.parts.pairing import pairs
 from reid_lab.parts.towers import CLIP_MEAN, CLIP_STD
@@ -150,42 +151,6 @@ class Spec(ModelSpec):
         if self.fusion is not None and self.fusion.kind in fusions.ATTENTIVE and self.output % self.fusion.heads:
             raise Misfit("fusion.heads", f"output ({self.output}) is no multiple of {self.fusion.heads} heads")
         return self
-
-
-@final
-class FusedFeature(nn.Module):
-    """The fused feature, times a learnable scale, and a classifier that reads it or none."""
-
-    def __init__(self, fusion: fusions.Fusion, identities: int | None, seed: int) -> None:
-        super().__init__()
-        self.fusion = fusion
-        self.scale = nn.Parameter(torch.ones(1))
-        self.head: Classifier | NoClassifier = NoClassifier()
-        if identities is not None:
-            with stream(seed, "fused.head"):
-                self.head = Classifier(fusion.output, identities)
-
-    def forward(
-        self, image: Tensor, text: Tensor, image_tokens: fusions.Tokens, text_tokens: fusions.Tokens
-    ) -> dict[str, Tensor]:
-        """Features (n, D) -> `fused` (n, output), `image_weight` (n,) of a gate, `fused_logits` of a classifier."""
-        found = dict(self.fusion(image, text, image_tokens, text_tokens))
-        found["fused"] = self.scale * F.normalize(found["fused"].float(), dim=1)
-        found |= self.head(fused=found["fused"])
-        return found
-
-
-@final
-class NotFused(nn.Module):
-    """The empty slot of the fusion."""
-
-    fusion = fusions.NoFusion()
-
-    def forward(
-        self, image: Tensor, text: Tensor, image_tokens: fusions.Tokens, text_tokens: fusions.Tokens
-    ) -> dict[str, Tensor]:
-        """Nothing."""
-        return {}
 
 
 @final
@@ -442,9 +407,11 @@ def _inputs(spec: Spec, uses: _Uses, size: tuple[int, int], text: Any) -> dict[s
     return found | ({"cloth_caption": caption} if uses.captions else {})
 
 
-def _fused(spec: Spec, uses: _Uses, memory: tuple[int, int], facts: Facts, seed: int) -> FusedFeature | NotFused:
+def _fused(
+    spec: Spec, uses: _Uses, memory: tuple[int, int], facts: Facts, seed: int
+) -> fusions.FusedFeature | fusions.NotFused:
     if spec.fusion is None:
-        return NotFused()
+        return fusions.NotFused()
     made = fusions.fusion(
         spec.fusion.kind,
         spec.output,
@@ -454,7 +421,7 @@ def _fused(spec: Spec, uses: _Uses, memory: tuple[int, int], facts: Facts, seed:
         memory=memory,
         seed=seed,
     )
-    return FusedFeature(made, facts.identities if uses.reader == "cls" else None, seed)
+    return fusions.FusedFeature(made, facts.identities if uses.reader == "cls" else None, seed)
 
 
 def _clothes(spec: Spec, uses: _Uses, widths: tuple[int, int], seed: int) -> parts.ClothesFeature | parts.NoClothes:
@@ -488,16 +455,6 @@ _CLOTH: dict[str, tuple[Callable[..., Sum], tuple[str, ...]]] = {
 }
 
 
-def _renamed(fn: Callable[..., Sum], needs: tuple[str, ...], sign: float = 1.0) -> Callable[..., Sum]:
-    """The loss, reading the values of these names in the order of its arguments."""
-
-    def loss(**values: Tensor) -> Sum:
-        found = fn(*(values[need] for need in needs))
-        return Sum(sign * found.total, found.count)
-
-    return loss
-
-
 def _terms(spec: Spec, uses: _Uses) -> list[Term]:
     """The losses that are on."""
     contrasted = "fused" if uses.reader == "info_nce" else "image_pairs"
@@ -521,36 +478,10 @@ def _terms(spec: Spec, uses: _Uses) -> list[Term]:
         compared = ("id_projected", "cloth_projected") if projected else ("id_embeds", "cloth_embeds")
         known.append(("decouple", uses.decouple.weight, decouple.FORMS[uses.decouple.form], compared, 1.0))
     return [
-        Term(name, _renamed(fn, needs, sign), needs, build(weight))
+        Term(name, named(fn, needs, sign), needs, build(weight))
         for name, weight, fn, needs, sign in known
         if weight is not None and weight != 0
     ]
-
-
-def _reaching(term: Term) -> Callable[..., Sum]:
-    """The norm of the gradient that the image trunk's output receives from a loss of weight 1."""
-
-    def norm(trunk: Tensor, **values: Tensor) -> Sum:
-        with torch.enable_grad():
-            loss = term.fn(**values)
-            if not (trunk.requires_grad and loss.total.requires_grad and float(loss.count)):
-                return Sum(trunk.sum() * 0.0, torch.zeros((), device=trunk.device))
-            mean = loss.total / loss.count
-            (gradient,) = torch.autograd.grad(mean, trunk, retain_graph=True, allow_unused=True)
-        found = torch.zeros((), device=trunk.device) if gradient is None else gradient.norm()
-        return Sum(found, torch.ones((), device=trunk.device))
-
-    return norm
-
-
-def _mean_cosine(wanted: bool) -> Callable[..., Sum]:
-    """Mean cosine of the clothes pairs that are matched, or of those that are not."""
-
-    def cosine(cloth_image_pairs: Tensor, cloth_text_pairs: Tensor, matched: Tensor) -> Sum:
-        chosen = matched == wanted
-        return Sum((cloth_image_pairs * cloth_text_pairs).sum(dim=1)[chosen].sum(), chosen.sum())
-
-    return cosine
 
 
 def _diagnostics(terms: tuple[Term, ...], spec: Spec, uses: _Uses) -> list[Term]:
@@ -560,13 +491,14 @@ def _diagnostics(terms: tuple[Term, ...], spec: Spec, uses: _Uses) -> list[Term]
         found.append(Term("image_accuracy", accuracy("id_logits", "image_pids"), ("id_logits", "image_pids")))
     if uses.clothes:
         both = ("id_embeds", "cloth_embeds")
-        found += [Term(n, _renamed(f, both), both) for n, f in (("cos_raw", decouple.cosine), ("hsic", decouple.hsic))]
+        found += [Term(n, named(f, both), both) for n, f in (("cos_raw", decouple.cosine), ("hsic", decouple.hsic))]
     if uses.decouple is not None and uses.decouple.form == "as_published":
         both = ("id_projected", "cloth_projected")
-        found.append(Term("cos_projected", _renamed(decouple.cosine, both), both))
+        found.append(Term("cos_projected", named(decouple.cosine, both), both))
     if uses.match is not None:
         needs = ("cloth_image_pairs", "cloth_text_pairs", "matched")
-        found += [Term(f"cos_{n}", _mean_cosine(w), needs) for n, w in (("matched", True), ("unmatched", False))]
+        for name, wanted in (("cos_matched", True), ("cos_unmatched", False)):
+            found.append(Term(name, named(partial(cloth_match.mean_cosine, wanted=wanted), needs), needs))
     if spec.fusion is not None and spec.fusion.kind in fusions.GATED:
         found.append(Term("image_weight", lambda image_weight: image_weight.mean(), ("image_weight",)))
     if uses.has_head:
@@ -574,7 +506,7 @@ def _diagnostics(terms: tuple[Term, ...], spec: Spec, uses: _Uses) -> list[Term]
         found.append(Term("adversary_accuracy", accuracy(*asked), asked))
     if spec.grl is not None and (uses.has_head or (uses.upstream and uses.clothes)):
         found.append(Term("alpha", lambda alpha: alpha, ("alpha",)))
-    return found + [Term(f"trunk_gradient_{t.name}", _reaching(t), ("trunk", *t.needs)) for t in terms]
+    return found + [Term(f"trunk_gradient_{t.name}", reaching(t), ("trunk", *t.needs)) for t in terms]
 
 
 def _dead(spec: Spec, uses: _Uses, fusion: fusions.Fusion) -> list[str]:

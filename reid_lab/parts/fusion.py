@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from reid_lab.parts.heads import Classifier, NoClassifier
 from reid_lab.parts.trunk import join_heads, split_heads
 from reid_lab.seeding import stream
 
@@ -226,6 +227,38 @@ def fusion(
     if kind == "gate":
         return GateFusion(width, output, dropout, seed)
     return Concat(width, output, seed) if kind == "concat" else Elementwise(width, kind)  # type: ignore[arg-type]
+
+
+@final
+class FusedFeature(nn.Module):
+    """The fused feature, times a learnable scale, and a classifier that reads it or none."""
+
+    def __init__(self, fusion: Fusion, identities: int | None, seed: int) -> None:
+        super().__init__()
+        self.fusion = fusion
+        self.scale = nn.Parameter(torch.ones(1))
+        self.head: Classifier | NoClassifier = NoClassifier()
+        if identities is not None:
+            with stream(seed, "fused.head"):
+                self.head = Classifier(fusion.output, identities)
+
+    def forward(self, image: Tensor, text: Tensor, image_tokens: Tokens, text_tokens: Tokens) -> dict[str, Tensor]:
+        """Features (n, D) -> `fused` (n, output), `image_weight` (n,) of a gate, `fused_logits` of a classifier."""
+        found = dict(self.fusion(image, text, image_tokens, text_tokens))
+        found["fused"] = self.scale * F.normalize(found["fused"].float(), dim=1)
+        found |= self.head(fused=found["fused"])
+        return found
+
+
+@final
+class NotFused(nn.Module):
+    """The empty slot of the fusion."""
+
+    fusion: Fusion = NoFusion()
+
+    def forward(self, image: Tensor, text: Tensor, image_tokens: Tokens, text_tokens: Tokens) -> dict[str, Tensor]:
+        """Nothing."""
+        return {}
 
 
 def _alone(feature: Tensor, tokens: Tokens | None) -> Tokens:

@@ -37,4 +37,10 @@ def pid_aware(image: Tensor, text: Tensor, matched: Tensor, pids: Tensor, text_p
     return supcon(image, text, pids, text_pids, scale)
 
 
+def mean_cosine(image: Tensor, text: Tensor, matched: Tensor, *, wanted: bool) -> Sum:
+    """Mean cosine of the pairs that are matched, or (`wanted` False) of those that are not; as a diagnostic."""
+    chosen = matched == wanted
+    return Sum((image * text).sum(dim=1)[chosen].sum(), chosen.sum())
+
+
 FORMS = {"as_published": as_published, "masked_rows": masked_rows, "pid_aware": pid_aware}
