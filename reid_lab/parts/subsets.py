@@ -43,7 +43,7 @@ def check_present(present: Tensor, names: Sequence[str]) -> None:
     if empty:
         which = f"all {len(present)} groups" if len(empty) == len(present) else f"group {empty[0]}"
         more = f" and {len(empty) - 1} more" if 1 < len(empty) < len(present) else ""
-        raise DataError(f"{which}{more} of the batch have no input; at least one of {', '.join(names)} is needed")
+        raise DataError(f"no input for {which}{more} of the batch; at least one of {', '.join(names)} is needed")
 
 
 class SubsetFusion(nn.Module, ABC):

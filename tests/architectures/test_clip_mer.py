@@ -360,9 +360,9 @@ def test_text_adapters(make):
 def test_nothing_to_read_is_one_line(make):
     model = make()
     given = batch(model, rgb=[0, 2], nir=[], cpencil=[], sketch=[], caption=[])
-    with pytest.raises(DataError, match=r"^group 1 and 1 more of the batch have no input; at least one of rgb, nir, "):
+    with pytest.raises(DataError, match=r"^no input for group 1 and 1 more of the batch; at least one of rgb, nir, "):
         model.embed(given)
-    with pytest.raises(DataError, match=r"^all 4 groups of the batch have no input"):
+    with pytest.raises(DataError, match=r"^no input for all 4 groups of the batch"):
         model.embed(Batch(given.groups, {}))
 
 
