@@ -45,5 +45,13 @@ def bert_folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def folders(clip_folder, vit_folder, bert_folder):
-    return {"clip": clip_folder, "vit": vit_folder, "bert": bert_folder}
+def folders(tmp_path_factory, vit_folder, bert_folder):
+    """By kind; this CLIP has more blocks of images than any knob counts from the end."""
+    folder = tmp_path_factory.mktemp("weights") / "deep"
+    files = clip_tokenizer_files(WORDS, 24)
+    vision = VisionConfig(TransformerConfig(32, 5, 2, 64, "quick_gelu"), 8, 4)
+    text = TextConfig(TransformerConfig(24, 2, 2, 48, "quick_gelu"), len(json.loads(files["vocab.json"])), 24)
+    with stream(0, "fixture"):
+        trunk = ClipTrunk(ClipConfig(vision, text, 16), (32, 16))
+    backbones.write_clip_folder(folder, trunk, files)
+    return {"clip": str(folder), "vit": vit_folder, "bert": bert_folder}

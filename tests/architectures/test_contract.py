@@ -17,6 +17,8 @@ from tests.architectures.switches import UNSEEN, initialises, over, put, tiny
 ROOT = Path(__file__).parent.parent.parent
 NAMES = sorted(ARCHITECTURES)
 SWITCHES = [switch for name in NAMES for switch in switches.switches(name)]
+SLOW = ("range", "schedule")  # slots and names are tried every time, the ends of ranges with the slow tests
+TRIED = [pytest.param(s, id=str(s), marks=[pytest.mark.slow] if s.kind in SLOW else []) for s in SWITCHES]
 
 
 @pytest.fixture(scope="session")
@@ -128,7 +130,7 @@ def test_every_parameter_learns(build, name):
     check_gradients(model, probe.gradients(model))
 
 
-@pytest.mark.parametrize("switch", SWITCHES, ids=str)
+@pytest.mark.parametrize("switch", TRIED)
 def test_no_dead_switch(build, aspects, switch):
     """A choice changes parameters, terms, gradients or embeddings, and no weight that stands apart from it."""
     before = aspects(switch.name, switch.base)
