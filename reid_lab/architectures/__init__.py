@@ -80,6 +80,14 @@ ARCHITECTURES: dict[str, Entry] = {
         kind="ClipMer",
         docs="docs/architectures/clip_mer.md",
     ),
+    "clip_window": Entry(
+        title="CLIP with sliding windows over its tokens, for images and spectral triples",
+        paper="none: a design note on MambaPro (Wang et al., AAAI 2025), arXiv:2412.10707",
+        code="https://github.com/924973292/MambaPro (6dc4cb7), the host of the note",
+        module="reid_lab.architectures.clip_window",
+        kind="ClipWindow",
+        docs="docs/architectures/clip_window.md",
+    ),
     "irra": Entry(
         title="Implicit relation reasoning and aligning, text to image",
         paper="Jiang and Ye, CVPR 2023, arXiv:2303.12501",
@@ -90,7 +98,7 @@ ARCHITECTURES: dict[str, Entry] = {
     ),
     "t2ireid": Entry(
         title="Identity and clothes taken apart, text to image",
-        paper="unpublished: a design note (no paper)",
+        paper="unpublished design note",
         code="none published",
         module="reid_lab.architectures.t2ireid",
         kind="T2IReID",
@@ -103,5 +111,21 @@ ARCHITECTURES: dict[str, Entry] = {
         module="reid_lab.architectures.reid5o",
         kind="Reid5o",
         docs="docs/architectures/reid5o.md",
+    ),
+    "vit_multiscale": Entry(
+        title="Multi-scale windows over TransReID's ViT, image to image",
+        paper="He et al. (TransReID), ICCV 2021, arXiv:2102.04378; the windows: two design notes (no paper)",
+        code="https://github.com/damo-cv/TransReID (dec5504); none published of the windows",
+        module="reid_lab.architectures.vit_multiscale",
+        kind="VitMultiscale",
+        docs="docs/architectures/vit_multiscale.md",
+    ),
+    "hybrid": Entry(
+        title="CLIP's image tower and a multi-scale ViT, fused, image to image",
+        paper="unpublished: a design note of branches and their hybrid (no paper)",
+        code="none published",
+        module="reid_lab.architectures.hybrid",
+        kind="Hybrid",
+        docs="docs/architectures/hybrid.md",
     ),
 }

@@ -131,7 +131,7 @@ def test_identical_features_have_all_of_everything_in_common():
 
 
 def test_two_random_projections_hide_what_is_identical():
-    """The published form sees .04 or so of two identical features of 768 channels."""
+    """The published form sees about .05 of two identical features of 768 channels."""
     x, seen = rows(64, 768), []
     for seed in range(4):
         a, b = (torch.randn(768, 256, generator=torch.Generator().manual_seed(9 * seed + k)) for k in (1, 2))
