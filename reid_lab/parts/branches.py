@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from typing import Annotated, Literal, final
 
 import torch
-from pydantic import AfterValidator
+from pydantic import AfterValidator, model_validator
 from torch import Tensor, nn
 
 from reid_lab.parts import backbones
@@ -21,7 +21,7 @@ from reid_lab.parts.sie import SideSpec, side_information
 from reid_lab.parts.towers import CLIP_MEAN, CLIP_STD
 from reid_lab.parts.windows import ClassToken, WindowedToken, WindowSpec
 from reid_lab.spec.run import Positive
-from reid_lab.spec.section import Section
+from reid_lab.spec.section import Misfit, Section
 
 Pixels = Literal["clip", "vit", "imagenet"]
 Statistics = tuple[tuple[float, float, float], tuple[float, float, float]]
@@ -63,7 +63,7 @@ class VitBranchSpec(Section):
 
 
 class ClipBranchSpec(Section):
-    """CLIP's image tower with what CLIP-ReID and the windows add, over its projected tokens."""
+    """CLIP's image tower with what CLIP-ReID and the windows add."""
 
     backbone: Annotated[str, AfterValidator(full_name)] = "tiny-clip"
     pretrained: bool = True
@@ -71,6 +71,13 @@ class ClipBranchSpec(Section):
     pixels: Pixels = "clip"
     sie: SideSpec | None = SideSpec()
     windows: WindowSpec | None = WindowSpec()
+    tokens: Literal["as_published", "before_projection"] = "before_projection"  # what the windows run over
+
+    @model_validator(mode="after")
+    def _windowed(self) -> ClipBranchSpec:
+        if self.windows is None and self.tokens == "as_published":
+            raise Misfit("tokens", "it is what the windows run over, and windows is null", because="windows")
+        return self
 
 
 @final
@@ -94,20 +101,18 @@ class Renormalise(nn.Module):
 
 
 class Branch(nn.Module, ABC):
-    """A trunk of images. `depth`: channels of a token; `width`: of the feature; `heads`: of its attention."""
+    """A trunk of images. `depth`: channels of a token; `width`: of the feature."""
 
     depth: int
     width: int
-    windows: WindowedToken | ClassToken
-    adjust: Renormalise | nn.Identity
 
     @abstractmethod
     def forward(self, pixels: Tensor, camids: Tensor, views: Tensor) -> Tensor:
         """Pixels (n, C, H, W), normalised as the model is told, cameras and views (n,) -> tokens (n, T, depth)."""
 
+    @abstractmethod
     def feature(self, tokens: Tensor) -> Tensor:
         """Tokens (n, T, depth) -> (n, width)."""
-        return self.windows(tokens)  # type: ignore[no-any-return]
 
 
 @final
@@ -133,10 +138,18 @@ class VitBranch(Branch):
         tokens = self.sie(self.trunk.embed(self.adjust(pixels)), camids, views)
         return self.trunk.norm(self.trunk.blocks(tokens))  # type: ignore[no-any-return]
 
+    def feature(self, tokens: Tensor) -> Tensor:
+        """As in `Branch`."""
+        return self.windows(tokens)  # type: ignore[no-any-return]
+
 
 @final
 class ClipBranch(Branch):
-    """Side information enters behind the positions, in front of the first norm; tokens are projected, every one."""
+    """Side information enters behind the positions, in front of the first norm.
+
+    Tokens are those of the last norm, and what the windows make of them is projected; or each is projected, and the
+    windows run over that (`as_published`).
+    """
 
     def __init__(
         self, spec: ClipBranchSpec, size: tuple[int, int], given: Pixels, *, cameras: int, views: int, seed: int
@@ -144,18 +157,27 @@ class ClipBranch(Branch):
         """given: as for `VitBranch`."""
         super().__init__()
         clip = backbones.clip(spec.backbone, image_size=size, stride=spec.stride, pretrained=spec.pretrained, seed=seed)
+        inner = clip.config.vision.transformer.width
         self.vision, self.projection = clip.vision, clip.vision_projection
-        self.depth = clip.width
-        self.sie = side_information(spec.sie, clip.config.vision.transformer.width, cameras, views, seed)
+        self.first = spec.tokens == "as_published"
+        self.depth = clip.width if self.first else inner
+        self.sie = side_information(spec.sie, inner, cameras, views, seed)
         self.adjust = _adjust(given, spec.pixels)
         self.windows = _windows(spec.windows, self.depth, self.vision.embed.grid, seed)
-        self.width = self.windows.width
+        self.width = clip.width * (self.windows.width // self.depth)
 
     def forward(self, pixels: Tensor, camids: Tensor, views: Tensor) -> Tensor:
         """As in `Branch`."""
         tokens = self.sie(self.vision.embed(self.adjust(pixels)), camids, views)
-        tokens = self.vision.blocks(self.vision.norm_pre(tokens))
-        return self.projection(self.vision.norm(tokens))  # type: ignore[no-any-return]
+        tokens = self.vision.norm(self.vision.blocks(self.vision.norm_pre(tokens)))
+        return self.projection(tokens) if self.first else tokens  # type: ignore[no-any-return]
+
+    def feature(self, tokens: Tensor) -> Tensor:
+        """As in `Branch`."""
+        found: Tensor = self.windows(tokens)
+        if not self.first:
+            found = self.projection(found.unflatten(1, (-1, self.depth))).flatten(1)
+        return found
 
 
 def _adjust(given: Pixels, wanted: Pixels) -> Renormalise | nn.Identity:

@@ -14,7 +14,6 @@ from reid_lab.interop.transreid import load_transreid, read_config
 from reid_lab.parts import backbones
 from reid_lab.parts.sie import SideSpec
 from reid_lab.parts.towers import VitTrunk
-from reid_lab.schedules import Progress, Segment, Span, chain
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 NAMES = ("transreid_stride16_cameras4", "transreid_stride12_cameras3_views2")
@@ -90,17 +89,3 @@ def test_side_information_matters(case):
     with torch.no_grad():
         other = model.vit(values["in.images"], (values["in.camera_ids"] + 1) % 3, values["in.view_ids"])
     assert (other - values["out.tokens"]).abs().amax(dim=(1, 2)).min() > 0.01
-
-
-def test_optimiser_groups():
-    """Epsilon aside, the authors' rule: every bias twice as fast, the same decay, nothing else faster."""
-    spec = Spec()
-    assert (spec.new_lr_factor, spec.bias_lr_factor) == (1.0, 2.0)
-
-
-def test_learning_rate_curve():
-    """Linear from .01 over 5 epochs, then the cosine over all 120 that ends at .002: reference values of its code."""
-    warm_up = Segment(0.01, 1.0, Span(5, "epochs"))
-    factor = chain([warm_up, Segment(1.0, 0.002, Span(115, "epochs"), "cosine")], every="epoch")
-    assert factor(Progress(0, 10, 1200)) == pytest.approx(0.01)
-    assert factor(Progress(50, 10, 1200)) == pytest.approx(1.0)
