@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -197,7 +198,9 @@ def _begin(folder: RunFolder, loaded: Loaded, journal: Journal, runtime: Runtime
     """Records what is going to be computed, and from what."""
     spec, code, device = loaded.spec, source(), str(runtime.device)
     changes = code.pop("diff", "")
-    write_atomic(folder.path / "spec.yaml", resolved_yaml(loaded))
+    written = resolved_yaml(loaded)
+    write_atomic(folder.path / "spec.yaml", written)
+    facts = {**facts, "spec_file": hashlib.sha256(written.encode()).hexdigest()}
     write_atomic(folder.path / "identity.json", json.dumps(facts, indent=1))
     write_atomic(folder.path / "environment.json", json.dumps({**environment(device), **code}, indent=1))
     write_atomic(folder.path / "changes.diff", changes)
@@ -346,6 +349,6 @@ def evaluate_run(
         look = {"metrics": metrics, "data": whole.dataset.digest, "protocol": spec.eval.protocol}
         journal.record("note", "look_at_test", result.best_step, look)
     console.print(shown.metrics_table({"test": metrics}, f"{folder.run_id} on {spec.data.name}{mark(result)}"))
-    for told in measuring.sentences(found):
+    for told in measuring.sentences(measuring.facts(found)):
         console.print(told)
     return metrics

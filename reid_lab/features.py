@@ -152,7 +152,7 @@ def _measured(
         found = [measuring.score(task, *vectors, how) for task in asked]
         metrics = PROTOCOLS[spec.eval.protocol].summary({one.task.name: one.metrics for one in found})
         _journal(folder, spec, {"identity": known, **parts}, sides, found, metrics, how)
-        for told in measuring.sentences(found):
+        for told in measuring.sentences(measuring.facts(found)):
             console.print(told)
     result: dict[str, float] = folder.summary()["test"]
     console.print(

@@ -17,7 +17,7 @@ from reid_lab.data.items import Groups, resolve_modality
 from reid_lab.data.protocols import PROTOCOLS, Dropped, Options, Protocol, Retrieval, Shots, mean_of
 from reid_lab.errors import DataError, SpecError
 from reid_lab.metrics.rerank import Reranked, expanded
-from reid_lab.metrics.retrieval import TIES, NoMatch, Precision, RetrievalResult, measure
+from reid_lab.metrics.retrieval import NoMatch, Precision, RetrievalResult, measure
 from reid_lab.metrics.scores import InnerProduct, Scores
 from reid_lab.spec.run import EvalSpec
 
@@ -226,18 +226,38 @@ def facts(found: Sequence[Found]) -> list[dict[str, Any]]:
     ]
 
 
-def sentences(found: Sequence[Found]) -> Iterator[str]:
-    """A line for each task: how much was asked, what was removed, what happened without a match, and ties."""
-    for one in found:
-        task, first = one.task, one.draws[0]
-        drawn = f", drawn {len(one.draws)} times" if task.draws else ""
-        name = f"{task.name}: " if len(found) > 1 else ""
-        yield (
-            f"{name}{len(task.queries)} queries ({first.queries} valid, {first.unmatched} without a match: "
-            f"{TREATMENT[task.no_match]}), {len(task.gallery)} in the gallery{drawn}; "
-            f"removed: {task.removed} ({first.removed} pairs{f', {first.junk} junk items' if first.junk else ''})"
+def sentences(tasks: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """What was asked, what was removed, what happened without a match, and ties, from the tasks' `facts`.
+
+    A line for each task; tasks that share gallery, rule and treatment share a line when there are more than four.
+    """
+    groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
+    for task in tasks:
+        alike = (
+            task["gallery"],
+            task["removed_from_gallery"],
+            task["query_without_match"],
+            task["draws_of_the_gallery"],
         )
-        yield from (f"{name}{note}" for note in task.notes)
-    how = found[0].how
-    extra = f"; query expansion k {how.expansion.k}, alpha {how.expansion.alpha:g}" if how.expansion else ""
-    yield f"AP: {how.ap}; scores: {found[0].draws[0].scores}{extra}; {TIES}"
+        groups.setdefault(alike if len(tasks) > 4 else (task["task"],), []).append(task)
+    for members in groups.values():
+        first = members[0]
+        drawn = f", drawn {first['draws_of_the_gallery']} times" if first["draws_of_the_gallery"] > 1 else ""
+        junk = f", {first['junk_items']} junk items" if first["junk_items"] else ""
+        name = f"{first['task']}: " if len(tasks) > 1 else ""
+        name = name if len(members) == 1 else f"{len(members)} tasks ({first['task']} … {members[-1]['task']}): "
+
+        def total(key: str, members: Sequence[Mapping[str, Any]] = members) -> int:
+            return sum(member[key] for member in members)
+
+        treatment = TREATMENT[first["query_without_match"]]
+        counts = f"{total('valid_queries')} valid, {total('queries_without_match')} without a match: {treatment}"
+        removed = f"{first['removed_from_gallery']} ({total('removed_pairs')} pairs{junk})"
+        yield (
+            f"{name}{total('queries')} queries ({counts}), {first['gallery']} in the gallery{drawn}; removed: {removed}"
+        )
+    yield from dict.fromkeys(note for task in tasks for note in task["notes"])
+    first = tasks[0]
+    expansion = first["expansion"]
+    extra = f"; query expansion k {expansion['k']}, alpha {expansion['alpha']:g}" if expansion else ""
+    yield f"AP: {first['average_precision']}; scores: {first['scores']}{extra}; {first['ties']}"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from reid_lab.assembly import Parts, Source, assemble
@@ -27,12 +29,19 @@ def recorded(folder: RunFolder) -> Facts:
     if not folder.finished("fit"):
         raise RunError(f"{folder.run_id} has no selected weights yet; the command that began it goes on with it")
     kept: dict[str, Any] = json.loads((folder.path / "identity.json").read_text(encoding="utf-8"))
-    known, facts = kept.pop("identity"), kept.pop("facts")
+    known, facts, file = kept.pop("identity"), kept.pop("facts"), folder.path / "spec.yaml"
     kept.pop("sources", None)
-    if identity(load_spec(folder.path / "spec.yaml").spec, kept) != known:
-        raise RunError(Fault("does not belong to this run any more: it was edited", str(folder.path / "spec.yaml")))
+    written = kept.pop("spec_file", None)
+    # The file itself is compared: its identity may be another one under a later version with further fields.
+    same = identity(load_spec(file).spec, kept) == known if written is None else written == _sha256(file)
+    if not same:
+        raise RunError(Fault("does not belong to this run any more: it was edited", str(file)))
     facts |= folder.summary().get("refit_facts", {})
     return Facts(**{**facts, "image_size": tuple(facts["image_size"]), "roles": tuple(facts["roles"])})
+
+
+def _sha256(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def respecified(folder: RunFolder, sets: Sequence[str] = (), device: str | None = None) -> RunSpec:

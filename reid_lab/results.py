@@ -128,6 +128,10 @@ def report(folder: RunFolder, console: Console, spec: RunSpec) -> RunResult:
     if measured:
         title = f"{spec.name}, seed {result.seed}{mark(result)}"
         console.print(shown.metrics_table(measured, title))
+    kept = folder.results / "test.json"
+    if kept.is_file():
+        for told in measuring.sentences(json.loads(kept.read_text(encoding="utf-8"))["tasks"]):
+            console.print(told)
     console.print(
         f"{result.seconds:.0f} s in all; {result.parameters:,} parameters, {result.trainable:,} trainable; "
         f"peak memory {result.peak_memory / 2**20:,.0f} MiB"
