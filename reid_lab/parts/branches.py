@@ -176,7 +176,7 @@ class ClipBranch(Branch):
         """As in `Branch`."""
         found: Tensor = self.windows(tokens)
         if not self.first:
-            found = self.projection(found.unflatten(1, (-1, self.depth))).flatten(1)
+            found = self.projection(found.view(len(found), -1, self.depth)).flatten(1)
         return found
 
 
