@@ -24,12 +24,15 @@ PRESETS = {"tiny-clip": "clip", "tiny-vit": "vit", "tiny-bert": "bert"}
 
 UNSEEN: dict[tuple[str, str], str] = {
     # (architecture, path): why a step of six samples shows nothing of it
+    ("hybrid", "clip.sie.of"): "cameras and scenes have the same numbers",
+    ("hybrid", "vit.sie.of"): "cameras and scenes have the same numbers",
     ("t2ireid", "grl.every"): "an epoch begins at each of the moments that are looked at",
     ("t2ireid", "cloth.labels"): "auto takes the outfits' numbers, which the data has",
 }
 
 INITIALISES: dict[tuple[str, str], str] = {
     # (architecture, path): why other weights of the same name and shape begin otherwise with it
+    ("clip_mer", "grey_start"): "it says what a patch embedding of one channel begins as",
 }
 
 
