@@ -10,13 +10,17 @@ from torch import Tensor, nn
 
 @final
 class Classifier(nn.Module):
-    """One identity classifier for all features; it starts near zero, as in IRRA and BoT (Luo et al., 2019)."""
+    """One identity classifier for all features; it starts near zero, as in IRRA and BoT (Luo et al., 2019).
 
-    def __init__(self, width: int, identities: int) -> None:
+    Behind a neck it has no bias.
+    """
+
+    def __init__(self, width: int, identities: int, *, bias: bool = True) -> None:
         super().__init__()
-        self.linear = nn.Linear(width, identities)
+        self.linear = nn.Linear(width, identities, bias=bias)
         nn.init.normal_(self.linear.weight, std=0.001)
-        nn.init.zeros_(self.linear.bias)
+        if bias:
+            nn.init.zeros_(self.linear.bias)
 
     def forward(self, **features: Tensor) -> dict[str, Tensor]:
         """Features NAME (n, D) -> NAME_logits (n, identities)."""

@@ -55,7 +55,7 @@ class WindowSpec(Section):
     at 0, or stands beside it.
     """
 
-    scales: Annotated[tuple[int, ...] | None, Choice((4,), (8,), (16,), (4, 8), (4, 16), (8, 16), (4, 8, 16))] = None
+    scales: Annotated[tuple[int, ...] | None, Choice(None, (4,), (8,), (16,), (4, 8), (4, 16), (8, 16))] = None
     kind: Kind = "conv1d"
     project: Annotated[Annotated[int, Field(ge=1)] | None, Choice(None, 768)] = None
     nonlinearity: Nonlinearity = "before_pooling"
@@ -125,6 +125,7 @@ class OneScale(nn.Module):
             conv = nn.Conv1d(width, width, size[0], stride=stride[0])
         else:
             conv = nn.Conv2d(width, width, (size[0], size[1]), stride=(stride[0], stride[1]))
+        nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
         self.conv = conv
         self.curve: nn.Module = nn.GELU() if windows.nonlinearity == "before_pooling" else nn.Identity()
         # A single window needs no pooling: scores of it would learn nothing.
@@ -190,8 +191,9 @@ class TokenMean(nn.Module):
 class MultiScaleWindows(nn.Module):
     """Scheme 1: the windows of every scale, concatenated, through two linear maps with a ReLU between them.
 
-    Every scale and the maps draw their initial weights from streams of their own, named by (seed, part). A run
-    longer than the tokens is replaced by their mean, with one warning for all such scales.
+    Every scale and the maps draw their initial weights from streams of their own, named by (seed, part); the biases of
+    windows and of the first map, which the number of inputs would scale, begin at 0. A run longer than the tokens is
+    replaced by their mean, with one warning for all such scales.
     """
 
     def __init__(self, width: int, grid: Grid, windows: Windows, *, seed: int, part: str = "windows") -> None:
@@ -212,6 +214,7 @@ class MultiScaleWindows(nn.Module):
                 self.scales[str(scale)] = TokenMean() if scale in long else OneScale(width, size, spans, windows)
         with stream(seed, part, "fuse_in"):
             self.fuse_in = nn.Linear(width * len(scales), width)
+            nn.init.zeros_(self.fuse_in.bias)
         with stream(seed, part, "fuse_out"):
             self.fuse_out = nn.Linear(width, width)
 

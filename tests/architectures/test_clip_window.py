@@ -1,0 +1,128 @@
+"""clip_window: single images and spectral triples, heads, frozen trunks, and what its spec refuses."""
+
+import pytest
+import torch
+from pydantic import ValidationError
+
+from reid_lab.architectures.clip_window import ALL, SPECTRA, ClipWindow, Spec
+from reid_lab.contracts import Facts
+from reid_lab.errors import DataError, SpecError
+from reid_lab.parts.sie import SideSpec
+from reid_lab.parts.synergy import AdapterSpec, PromptSpec
+from reid_lab.parts.windows import WindowSpec
+from tests.architectures.probe import BEGIN, FACTS, GROUPS, batch, gradients, losses, ragged
+
+
+@pytest.fixture
+def build(clip_folder):
+    def of(facts=FACTS, **knobs):
+        return ClipWindow(Spec(backbone=clip_folder, **({"roles": SPECTRA} | knobs)), facts, 0)
+
+    return of
+
+
+def test_windows_with_a_closed_gate_leave_the_zero_shot_feature(build):
+    with_windows, without = build(windows=WindowSpec(scales=(4,))), build(windows=None)
+    given = batch(without)
+    assert torch.equal(with_windows.eval().embed(given), without.eval().embed(given))
+
+
+def test_adapters_and_prompts_begin_beside_the_trunk(build):
+    """A gate of 0 changes nothing; prompts are tokens, and do. One image does not see another's modality."""
+    plain, adapted = build(windows=None).eval(), build(windows=None, adapter=AdapterSpec()).eval()
+    prompted = build(windows=None, prompt=PromptSpec()).eval()
+    given = batch(plain)
+    alone = batch(plain, ["nir"])
+    with torch.no_grad():
+        torch.testing.assert_close(adapted.embed(given), plain.embed(given))
+        assert (prompted.embed(given) - plain.embed(given)).abs().max() > 1e-4
+        together, by_itself = (prompted.encode(b).items["nir"].values for b in (given, alone))
+        torch.testing.assert_close(together, by_itself, rtol=1e-4, atol=1e-5)
+
+
+def test_a_frozen_trunk_learns_nothing_and_the_rest_does(build):
+    model = build(freeze=True, adapter=AdapterSpec(), prompt=PromptSpec())
+    names = set(gradients(model))
+    assert not any(name.startswith(("vision.", "projection.")) for name in names)
+    assert {name.split(".")[0] for name in names} == {"synergy", "windows", "heads", "sie"}
+
+
+@pytest.mark.parametrize(
+    ("direct", "heads"), [("concatenated", [ALL]), ("each", list(SPECTRA)), ("shared", ["shared"])]
+)
+def test_heads(build, direct, heads):
+    """Losses are summed over heads, each over its own images; the concatenated one reads whole triples."""
+    model = build(direct=direct).train()
+    assert list(model.heads) == heads
+    some = batch(model, present={"rgb": range(GROUPS), "nir": [0, 1, 2, 5], "tir": range(6)})
+    values = model.values(model.encode(some), BEGIN)
+    rows = {name: len(values[f"{name}_pids"]) for name in model.widths}
+    assert rows == ({ALL: 4} if direct == "concatenated" else {"rgb": 8, "nir": 4, "tir": 6})
+    found = losses(build(direct=direct).train(), some)
+    term = next(term for term in model.terms if term.name == "id")
+    own = term.fn(**{need: values[need] for need in term.needs})
+    by_head = [
+        torch.nn.functional.cross_entropy(values[f"{n}_logits"], values[f"{n}_pids"], label_smoothing=0.1) for n in rows
+    ]
+    torch.testing.assert_close(own.total / own.count, torch.stack(by_head).sum())
+    torch.testing.assert_close(found["id"][0], torch.stack(by_head).sum())
+
+
+def test_an_embedding_has_a_place_for_each_role_and_zeros_for_those_that_lack(build):
+    for knobs in ({}, {"direct": "each"}, {"direct": "each", "retrieval": "after_neck"}, {"retrieval": "after_neck"}):
+        model = build(**knobs).eval()
+        whole, alone = model.embed(batch(model)), model.embed(batch(model, ["nir"]))
+        width = whole.shape[1] // 3
+        assert not alone[:, :width].any()
+        assert not alone[:, 2 * width :].any()
+        middle = torch.nn.functional.normalize(whole[:, width : 2 * width], dim=1)
+        torch.testing.assert_close(alone[:, width : 2 * width], middle, rtol=1e-4, atol=1e-5)
+        assert model.embed(ragged(model)).isfinite().all()
+
+
+def test_a_group_without_an_image(build):
+    model = build().eval()
+    with pytest.raises(DataError, match="6 of 8 groups have no image; one of rgb, nir, tir is needed"):
+        model.embed(batch(model, present={"rgb": [0], "nir": [3], "tir": []}))
+
+
+def test_side_information_is_the_camera_s(build):
+    model = build(roles=("rgb",), sie=SideSpec(coefficient=4.0)).eval()
+    given = batch(model)
+    with torch.no_grad():
+        model.sie.embedding.mul_(50.0)
+        before = model.embed(given)
+        given.groups["camids"][0] = 1 - given.groups["camids"][0]
+        changed = (model.embed(given) - before).abs().amax(dim=1)
+    assert changed[0] > 1e-3
+    assert changed[1:].max() < 1e-5
+
+
+def test_data_without_cameras(build):
+    with pytest.raises(SpecError, match="tells no cameras"):
+        build(facts=Facts(identities=3, image_size=(32, 16)))
+
+
+def test_a_window_larger_than_the_grid(build):
+    with pytest.raises(SpecError, match="a 8x8 window is larger than the grid of 4x2 tokens both ways"):
+        build(windows=WindowSpec(kind="conv2d", scales=(8,)))
+
+
+@pytest.mark.parametrize(
+    ("knobs", "told"),
+    [
+        ({"roles": ("rgb", "sketch")}, "unknown spectrum 'sketch'; allowed: nir, rgb, tir"),
+        ({"roles": ()}, "name at least one of rgb, nir, tir"),
+        ({"windows": None, "tokens": "as_published"}, "windows is null"),
+        ({"direct": "each"}, "there is one"),
+        ({"features": "clip_reid", "roles": SPECTRA}, "reads one modality"),
+        ({"id": None}, "id is off"),
+        ({"triplet": None, "margin": 0.3}, "triplet is off"),
+        ({"neck": False, "retrieval": "after_neck"}, "there is no neck"),
+        ({"smoothing": 0.0, "smoothed_over": "others"}, "nothing is smoothed"),
+    ],
+)
+def test_choices_that_do_not_fit(knobs, told):
+    with pytest.raises(ValidationError, match=told) as caught:
+        Spec(**knobs)
+    assert len(caught.value.errors()) == 1
