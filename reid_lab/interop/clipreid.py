@@ -39,15 +39,14 @@ def vision_table(layers: int, theirs: str = "") -> Table:
     return found
 
 
-def table(layers: int, *, sie: bool = True) -> Table:
-    """Every name of ours that CLIP-ReID has, with `layers` blocks; sie: it was trained with cameras or views."""
+def table(layers: int) -> Table:
+    """Every name of ours that CLIP-ReID has, with `layers` blocks."""
     found = dict(vision_table(layers, "image_encoder."))
     for ours, theirs in _HEADS.items():
         found[f"heads.{ours}.identity.linear.weight"] = one(f"classifier{theirs}.weight")
         for kind in _STATISTICS:
             found[f"heads.{ours}.neck.norm.{kind}"] = one(f"bottleneck{theirs}.{kind}")
-    if sie:
-        found["sie.embedding"] = one("cv_embed")
+    found["sie.embedding"] = one("cv_embed")
     return found
 
 
@@ -62,10 +61,9 @@ def load_clipreid(
 ) -> Report:
     """Fills a model from CLIP-ReID's tensors.
 
-    layers, grid: of the model's trunk. A position table of another size is taken for a square and resized; classifiers
-    for other identities and an embedding of other cameras keep their fresh weights (`may_differ`).
+    layers, grid: of the model's trunk, which has side information where the checkpoint has. A position table of another
+    size is taken for a square and resized; classifiers for other identities and an embedding of other cameras keep
+    their fresh weights (`may_differ`).
     """
     positions: dict[str, tuple[Grid | None, Grid]] = {POSITIONS: (None, grid)}
-    names = table(layers, sie="cv_embed" in tensors or "sie.embedding" in model.state_dict())
-    names = {ours: source for ours, source in names.items() if ours in model.state_dict() or ours == "sie.embedding"}
-    return load(model, tensors, names, positions=positions, may_differ=may_differ, ignore=IGNORE, where=where)
+    return load(model, tensors, table(layers), positions=positions, may_differ=may_differ, ignore=IGNORE, where=where)

@@ -148,6 +148,14 @@ def test_other_identities_cameras_and_grid(folder, checkpoint):
     assert load_clipreid(build(folder), square, LAYERS, (7, 3)).resized == ("vision.embed.positions",)
 
 
+def test_a_model_without_side_information_refuses_a_checkpoint_with_it(folder, checkpoint):
+    model = build(folder, sie=None)
+    with pytest.raises(CheckpointError, match="surplus key cv_embed"):
+        load_clipreid(model, checkpoint, LAYERS, model.vision.embed.grid)
+    without = {key: value for key, value in checkpoint.items() if key != "cv_embed"}
+    assert not load_clipreid(model, without, LAYERS, model.vision.embed.grid).reinitialised
+
+
 @pytest.mark.parametrize("key", ["image_encoder.ln_post.bias", "bottleneck_proj.running_var"])
 def test_missing_surplus_and_misshapen_keys(folder, checkpoint, key):
     model = build(folder)
