@@ -20,7 +20,7 @@ FACTS = Facts(
     cameras=2,
     roles=ROLES,
     image_size=(32, 16),
-    labels={"clothes": 4, "scenes": 2, "sources": 1},
+    labels={"clothes": 4, "scenes": 3, "sources": 1},
 )
 BEGIN, HALF, END = Progress(0, 10, 100), Progress(50, 10, 100), Progress(100, 10, 100)
 CAPTIONS = [
