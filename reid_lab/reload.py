@@ -27,7 +27,7 @@ def recorded(folder: RunFolder) -> Facts:
     if folder.summary().get("features"):
         raise RunError(f"{folder.run_id} measured features of other code; there is no model in it")
     if not folder.finished("fit"):
-        raise RunError(f"{folder.run_id} has no selected weights yet; the command that began it goes on with it")
+        raise RunError(f"{folder.run_id} is not finished; the command that began it goes on with it")
     kept: dict[str, Any] = json.loads((folder.path / "identity.json").read_text(encoding="utf-8"))
     known, facts, file = kept.pop("identity"), kept.pop("facts"), folder.path / "spec.yaml"
     kept.pop("sources", None)

@@ -29,7 +29,7 @@ OMNI = ("data.roles=[rgb, nir, sketch, cpencil, caption]", "eval.protocol=cross_
 VISUAL = ("train.batch={sampler: identity, size: 16, instances: 2}", "eval.protocol=image_to_image")
 SETTINGS = {  # every term of the architecture; CLIP stands for the small trunk of the tests
     "irra": ("model.itc=0.5", "model.cmpm=0.5"),
-    "clip_mer": ("model={name: clip_mer, backbone: CLIP, penalty: 0.1}", *OMNI),
+    "clip_mer": ("model={name: clip_mer, backbone: CLIP, penalty: 0.1, fusion_dim: 32}", *OMNI),
     "reid5o": ("model={name: reid5o, backbone: CLIP}", *OMNI),
     "t2ireid": (
         "model={name: t2ireid}",

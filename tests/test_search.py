@@ -289,7 +289,7 @@ def test_a_run_that_is_not_there_or_not_finished(trained, ask, tmp_path):
     bare.path.mkdir()
     bare.journal.touch()
     try:
-        assert "has no selected weights yet" in ask(WORDS, run=bare.run_id).complaints[0]
+        assert "is not finished" in ask(WORDS, run=bare.run_id).complaints[0]
     finally:
         shutil.rmtree(bare.path)
 

@@ -73,7 +73,9 @@ class LoraSpec(Section):
 
     @model_validator(mode="after")
     def _one_scale(self) -> LoraSpec:
-        if self.alpha is not None and "scaling" in self.model_fields_set:
+        # A resolved spec names every field, so that the default beside an alpha says nothing.
+        default = type(self).model_fields["scaling"].default
+        if self.alpha is not None and self.scaling not in (default, self.alpha / self.rank):
             raise ValueError(f"scaling is alpha / rank ({self.alpha / self.rank:g} here); give one of the two")
         return self
 

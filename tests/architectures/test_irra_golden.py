@@ -101,7 +101,8 @@ def test_features_tokens_losses_and_gradients(model, values):
     model.zero_grad()
     encoded = model.encode(batch(values, rgb=values["in.images"], caption=values["in.caption_ids"]))
     close(encoded.items["image"].values, values["out.image_features"])
-    close(encoded.items["text"].values, values["out.text_features"])
+    # One of 512 values misses atol 1e-6 by half of it where the CPU has AVX512 (none with AVX2).
+    close(encoded.items["text"].values, values["out.text_features"], atol=2e-6)
     image = model.trunk.image_tokens(values["in.images"])
     # One of 9,728 tokens' values misses atol 1e-6 by half a percent, on the machines tried and with torch's own
     # nn.MultiheadAttention alike: the golden values are themselves up to 4e-6 away from float64.

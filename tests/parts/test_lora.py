@@ -184,6 +184,6 @@ def test_spec():
     with pytest.raises(ValidationError, match="name at least one of"):
         LoraSpec(targets=())
     with pytest.raises(ValidationError, match=r"scaling is alpha / rank \(0.5 here\)"):
-        LoraSpec(rank=4, alpha=2.0, scaling=0.25)
+        LoraSpec(rank=4, alpha=2.0, scaling=1.0)
     with pytest.raises(SpecError, match="adapters in the last 4 layers of a transformer that has 3"):
         adapted(Lora(4, 0.25, layers=4))
