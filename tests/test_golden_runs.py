@@ -41,6 +41,8 @@ SETTINGS = {  # every term of the architecture; CLIP stands for the small trunk 
     "vit_multiscale": ("model={name: vit_multiscale}", *VISUAL),
     "hybrid": ("model={name: hybrid, clip: {backbone: CLIP}}", *VISUAL),
 }
+# Relative, between CPUs: T2IReID's biases in front of BatchNorm have gradients of rounding noise, which Adam enlarges.
+SLACK = {"t2ireid": 1e-3}
 
 
 def versions(architecture: str) -> dict[str, int]:
@@ -84,7 +86,7 @@ def test_a_change_of_numbers_raises_a_version(lab, architecture):
     )
     assert run["losses"].keys() == held["losses"].keys(), advice
     for name, value in held["losses"].items():
-        assert run["losses"][name] == pytest.approx(value, rel=1e-4), f"{name}: {advice}"
+        assert run["losses"][name] == pytest.approx(value, rel=SLACK.get(architecture, 1e-4)), f"{name}: {advice}"
     if golden["machine"] == machine():
         assert run == {name: held[name] for name in run}, advice
 

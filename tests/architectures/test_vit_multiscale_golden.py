@@ -29,7 +29,8 @@ def read_golden():
 golden = read_golden()
 
 
-def close(ours, theirs, rtol=1e-5, atol=1e-6):
+# Two of 5,280 values miss atol 1e-6, by up to .8e-6, where the CPU computes with AVX2; none with AVX512.
+def close(ours, theirs, rtol=1e-5, atol=2e-6):
     torch.testing.assert_close(ours, torch.as_tensor(theirs), rtol=rtol, atol=atol)
 
 
