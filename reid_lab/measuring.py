@@ -42,22 +42,24 @@ class Found:
 def options(spec: EvalSpec, aliases: Mapping[str, str]) -> Options:
     """What an experiment asks of its protocol. Raises `SpecError` for names that are not known."""
 
-    def role(name: str) -> str:
+    def role(name: str, field: str) -> str:
         try:
             return resolve_modality(name, aliases)
         except DataError as error:
-            raise SpecError(str(error)) from error
+            raise SpecError(f"eval.{field}: {error}") from error
 
     shots, dropped = spec.gallery, spec.dropped
     return Options(
-        queries=None if spec.queries is None else tuple(map(role, spec.queries)),
-        gallery=None if spec.gallery_role is None else role(spec.gallery_role),
+        queries=None if spec.queries is None else tuple(role(name, "queries") for name in spec.queries),
+        gallery=None if spec.gallery_role is None else role(spec.gallery_role, "gallery_role"),
         removed=spec.removed,
         no_match=spec.no_match,
         shots=None if shots is None else Shots(shots.shots, shots.trials, shots.seed),
         dropped=None
         if dropped is None
-        else Dropped(tuple(map(role, dropped.roles)), dropped.share, dropped.side, dropped.seed),
+        else Dropped(
+            tuple(role(name, "dropped.roles") for name in dropped.roles), dropped.share, dropped.side, dropped.seed
+        ),
     )
 
 
