@@ -8,9 +8,13 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from reid_lab.architectures import clip_mer
 from reid_lab.architectures.irra import Irra
-from reid_lab.contracts import GroupRule
+from reid_lab.catalogue import load_spec
+from reid_lab.contracts import Facts, GroupRule
 from reid_lab.engine import checkpoint
+from reid_lab.inspecting.model import examine
+from reid_lab.parts.lora import LowRankLinear
 
 
 @pytest.fixture
@@ -157,6 +161,66 @@ def test_a_parameter_that_nothing_reaches_is_found(looked, monkeypatch):
     monkeypatch.setattr(Irra, "__init__", more)
     code, found = looked("--identities", "7")
     assert (code, failed(found)) == (1, ["a gradient reaches every trainable parameter, those declared dead aside"])
+
+
+PLAIN = "adapters with B = 0 change no embedding"
+
+
+@pytest.fixture
+def adapted(lab, looked):
+    """`reid-lab inspect` of CLIP+MER, adapters and all."""
+    model = f"model={{name: clip_mer, backbone: {lab.clip}, modalities: [rgb, nir, caption], fusion_dim: 32}}"
+    given = ("--identities", "7", "--set", "data.image_size=[32,16]", "--set", model)
+    return lambda *sets: looked(*given, *(word for text in sets for word in ("--set", text)))
+
+
+def test_new_adapters_change_nothing(adapted):
+    code, found = adapted()
+    assert (code, failed(found)) == (0, [])
+    assert PLAIN in [check["name"] for check in found["checks"]]
+
+
+def test_operations_of_adapters_are_those_of_the_formula(adapted):
+    """Down and up for each of two image adapters of rank 4: nine tokens, two blocks, a third of qkv at a time."""
+    with_adapters, without = (adapted(*sets)[1]["subsets"][0] for sets in ((), ("model.mer=null",)))
+    assert with_adapters["roles"] == without["roles"] == ["rgb"]
+    tokens, width, hidden, ranks = 9, 32, 64, 2 * 4
+    qkv, out, mlp = 3 * ranks * (width + 3 * width), ranks * 2 * width, 2 * ranks * (width + hidden)
+    assert with_adapters["flops"] - without["flops"] == 2 * 2 * tokens * (qkv + out + mlp)
+
+
+def test_adapters_that_do_not_begin_at_zero_are_found(adapted, monkeypatch):
+    build = LowRankLinear.__init__
+
+    def moved(self, *given):
+        build(self, *given)
+        torch.nn.init.constant_(self.lora_up, 0.01)
+
+    monkeypatch.setattr(LowRankLinear, "__init__", moved)
+    code, found = adapted()
+    assert (code, failed(found)) == (1, [PLAIN])
+    (check,) = (check for check in found["checks"] if not check["passed"])
+    assert check["detail"] == "rgb, nir"  # no adapters in the text tower
+
+
+@pytest.mark.parametrize(("offset", "faults"), [(0.0, []), (0.01, [PLAIN])])
+def test_adapters_that_have_learned_are_set_to_zero_for_the_check(lab, monkeypatch, offset, faults):
+    facts = Facts(identities=7, roles=("rgb", "caption"), image_size=(32, 16))
+    knobs = clip_mer.Spec(backbone=str(lab.clip), modalities=("rgb", "caption"), fusion_dim=32)
+    model = clip_mer.ClipMer(knobs, facts, 0)
+    adapters = [module for module in model.modules() if isinstance(module, LowRankLinear)]
+    for adapter in adapters:
+        torch.nn.init.constant_(adapter.lora_up, 0.01)
+    forward = LowRankLinear.forward
+
+    def routed(self, x, route):
+        return forward(self, x, route) if route is None else forward(self, x, route) + offset
+
+    monkeypatch.setattr(LowRankLinear, "forward", routed)
+    spec = load_spec(lab.file).spec
+    assert failed(examine(model, spec, facts, trained=True)) == faults
+    assert adapters
+    assert all(bool((adapter.lora_up == 0.01).all()) for adapter in adapters)
 
 
 def test_a_run_with_its_selected_weights(lab, looked):

@@ -91,7 +91,8 @@ def _model(spec: RunSpec, facts: Facts, target: str, note: str, folder: RunFolde
     try:
         model: Architecture = architecture(spec).build(spec.model, facts, spec.seed)
         weights = "as a run of this seed begins"
-        if folder is not None and folder.finished("fit"):
+        trained = folder is not None and folder.finished("fit")
+        if folder is not None and trained:
             load_weights(folder.selected, model)
             weights = f"selected, {folder.selected.name}"
         about = {
@@ -102,7 +103,7 @@ def _model(spec: RunSpec, facts: Facts, target: str, note: str, folder: RunFolde
             "device": str(runtime.device),
             "facts": {**asdict(facts), "note": note},
         }
-        return {**about, **examine(model.to(runtime.device), spec, facts)}
+        return {**about, **examine(model.to(runtime.device), spec, facts, trained=trained)}
     finally:
         runtime.close()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from fnmatch import fnmatchcase
 from functools import partial
@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode, addmm_flop
+from torch.utils.flop_counter import FlopCounterMode
 
 from reid_lab.assembly import fit_plan
 from reid_lab.contracts import Architecture, Batch, Facts, Input
@@ -35,8 +35,10 @@ CAPTIONS = (
 )
 
 
-def examine(model: Architecture, spec: RunSpec, facts: Facts) -> dict[str, Any]:
+def examine(model: Architecture, spec: RunSpec, facts: Facts, *, trained: bool = False) -> dict[str, Any]:
     """All measurements of a model, as plain data. Its gradients are left cleared, its weights as they were.
+
+    trained: whether it has learned; adapters are then tested as if they had not.
 
     inputs: role -> shape of an item. modules: every module with its own and its children's tensors and elements, and
     the shape that it gives for each modality alone, for all together and in training, with the place of its call
@@ -52,7 +54,7 @@ def examine(model: Architecture, spec: RunSpec, facts: Facts) -> dict[str, Any]:
     terms, total, flops, norms = _step(model, given, spec, shapes["training"], checks)
     groups = _groups(model, spec, norms, checks)
     if any(isinstance(module, LowRankLinear) for module in model.modules()):
-        checks.append(_identity(model, given))
+        checks.append(_identity(model, given, trained=trained))
     learned = [p for p in model.parameters() if p.requires_grad]
     return {
         "inputs": {role: list(item.values.shape[1:]) for role, item in given.inputs.items()},
@@ -96,9 +98,14 @@ def _only(given: Batch, roles: tuple[str, ...]) -> Batch:
 @contextmanager
 def _counted() -> Iterator[FlopCounterMode]:
     """Counts operations, attention taken apart into products, which are the same on every device."""
-    in_place = {torch.ops.aten.addmm_: addmm_flop}
+    in_place = {torch.ops.aten.addmm_: _added_product}
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False, custom_mapping=in_place) as counter:
         yield counter
+
+
+def _added_product(_: Sequence[int], a: Sequence[int], b: Sequence[int], **rest: Any) -> int:
+    """Operations of a product (n, m) x (m, k) that is added in place, of which the counter knows nothing."""
+    return 2 * a[0] * a[1] * b[1]
 
 
 @contextmanager
@@ -236,8 +243,11 @@ def _groups(
     return rows
 
 
-def _identity(model: Architecture, given: Batch) -> dict[str, Any]:
-    """With B = 0 an adapted trunk is the plain one, to the last bit."""
+def _identity(model: Architecture, given: Batch, *, trained: bool) -> dict[str, Any]:
+    """With B = 0, as before training, an adapted trunk is the plain one, to the last bit.
+
+    A model that has learned nothing must hold that zero itself; in a trained one it is set for the comparison.
+    """
     adapters = [module for module in model.modules() if isinstance(module, LowRankLinear)]
     held = [adapter.lora_up.detach().clone() for adapter in adapters]
     model.eval()
@@ -245,7 +255,8 @@ def _identity(model: Architecture, given: Batch) -> dict[str, Any]:
     with torch.no_grad(), ExitStack() as undone:
         for adapter, kept in zip(adapters, held, strict=True):
             undone.callback(adapter.lora_up.copy_, kept)
-            adapter.lora_up.zero_()
+            if trained:
+                adapter.lora_up.zero_()
         adapted = [model.embed(part) for part in parts]
         for adapter in adapters:
             adapter.forward = partial(_plain, adapter)  # type: ignore[method-assign]
