@@ -75,12 +75,16 @@ SHAPES: dict[str, Shape] = {"linear": line, "cosine": half_cosine, "sigmoid": si
 
 @dataclass(frozen=True)
 class Segment:
-    """One piece of a schedule: from `start` to `end` along `shape`; holds `end` afterwards."""
+    """One piece of a schedule: from `start` to `end` along `shape`; holds `end` afterwards.
+
+    elapsed: how much of the length has passed when the piece begins; it takes so much less.
+    """
 
     start: float
     end: float
     length: Span
     shape: str = "linear"
+    elapsed: Span = Span(0.0, "steps")
 
 
 def constant(value: float) -> Schedule:
@@ -95,6 +99,7 @@ def chain(segments: Sequence[Segment], every: Every = "step") -> Schedule:
         position = float(progress.held(every))
         for segment in segments:
             length = segment.length.steps(progress)
+            position += segment.elapsed.steps(progress)
             if position < length:
                 x = SHAPES[segment.shape](position / length)
                 return segment.start * (1.0 - x) + segment.end * x

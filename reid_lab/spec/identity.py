@@ -7,13 +7,13 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from reid_lab.spec.section import Section, is_local
+from reid_lab.spec.section import Section, is_local, is_unused
 
 
 def identifying(section: Section) -> dict[str, Any]:
-    """The fields of a spec that take part in its identity, as plain data (`LOCAL` fields left out)."""
-    fields = type(section).model_fields
-    return {name: _plain(getattr(section, name)) for name, field in fields.items() if not is_local(field)}
+    """The fields of a spec that take part in its identity, as plain data (`LOCAL` and unused `LATER` ones left out)."""
+    given = [(n, getattr(section, n), field) for n, field in type(section).model_fields.items()]
+    return {name: _plain(v) for name, v, field in given if not is_local(field) and not is_unused(field, v)}
 
 
 def _plain(value: Any) -> Any:

@@ -5,6 +5,11 @@ A number is a constant. Otherwise one of
     {kind: chain, every: epoch, segments: [{start: 0.1, end: 1.0, length: {epochs: 5}},
                                            {start: 1.0, end: 0.0, length: {epochs: 55}, shape: cosine}]}
     {kind: step, value: 1.0, factor: 0.1, at: [{epochs: 30}, {epochs: 50}]}
+
+A segment may begin within its length (`elapsed`), like a cosine that counts from epoch 0 and is joined at epoch 5:
+
+    {kind: chain, every: epoch, segments: [{start: 0.01, end: 1.0, length: {epochs: 5}},
+        {start: 1.0, end: 0.002, length: {epochs: 120}, elapsed: {epochs: 5}, shape: cosine}]}
 """
 
 from __future__ import annotations
@@ -14,8 +19,8 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from reid_lab import schedules
-from reid_lab.schedules import Every, Schedule, Span
-from reid_lab.spec.section import Section
+from reid_lab.schedules import Every, Schedule, Segment, Span
+from reid_lab.spec.section import LATER, Misfit, Section
 
 
 class Length(Section):
@@ -44,12 +49,30 @@ class Length(Section):
 
 
 class SegmentSpec(Section):
-    """From `start` to `end` in `length`."""
+    """From `start` to `end` in `length`, of which `elapsed` has passed before."""
 
     start: float
     end: float
     length: Length
     shape: Literal["linear", "cosine", "sigmoid"] = "linear"
+    elapsed: Annotated[Length | None, LATER] = None
+
+    @model_validator(mode="after")
+    def _shorter(self) -> SegmentSpec:
+        if self.elapsed is not None:
+            whole, gone = self.length.span(), self.elapsed.span()
+            if whole.unit != gone.unit:
+                raise Misfit(
+                    "elapsed", f"in {gone.unit}, and the length in {whole.unit}: give both in one unit", "length"
+                )
+            if gone.amount >= whole.amount:
+                raise Misfit("elapsed", "it is not shorter than the length: nothing is left of the segment", "length")
+        return self
+
+    def segment(self) -> Segment:
+        """The plain values."""
+        gone = Span(0.0, "steps") if self.elapsed is None else self.elapsed.span()
+        return Segment(self.start, self.end, self.length.span(), self.shape, gone)
 
 
 class ChainSpec(Section):
@@ -61,8 +84,7 @@ class ChainSpec(Section):
 
     def build(self) -> Schedule:
         """The pure function."""
-        pieces = [schedules.Segment(s.start, s.end, s.length.span(), s.shape) for s in self.segments]
-        return schedules.chain(pieces, self.every)
+        return schedules.chain([segment.segment() for segment in self.segments], self.every)
 
 
 class StepSpec(Section):

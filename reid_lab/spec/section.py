@@ -1,11 +1,13 @@
 """The base of every spec part, and the search ranges that are declared where a knob is born.
 
 A `Section` is a frozen pydantic model that refuses unknown keys and silent conversions (the string
-"3" is no integer; YAML sequences arrive as tuples). A field's metadata says two more things:
+"3" is no integer; YAML sequences arrive as tuples). A field's metadata says three more things:
 
 * `Tune(low, high)` / `Choice(...)`: the range that a study searches;
 * `LOCAL`: the field says where or how conveniently a run is computed (paths, devices, workers), not
-  what it computes, so it is no part of the run's identity.
+  what it computes, so it is no part of the run's identity;
+* `LATER`: the field came after runs of its section had been recorded; its default computes what was computed
+  without it, and takes no part in the identity, so that those runs stay the same runs.
 """
 
 from __future__ import annotations
@@ -67,6 +69,19 @@ class _Local:
 
 
 LOCAL = _Local()
+
+
+@dataclass(frozen=True)
+class _Later:
+    """Marks a field whose default does not take part in the identity of a run."""
+
+
+LATER = _Later()
+
+
+def is_unused(field: FieldInfo, value: Any) -> bool:
+    """Whether a field is marked `LATER` and has its default."""
+    return any(isinstance(m, _Later) for m in field.metadata) and bool(value == field.default)
 
 
 def is_local(field: FieldInfo) -> bool:
