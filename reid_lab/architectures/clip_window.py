@@ -5,10 +5,10 @@ No paper is published: the source is a design note (two schemes, a configuration
 CLIP-ReID (Li et al., AAAI 2023, arXiv:2211.13977; commit eb1898b) and TransReID.
 
 A BNNeck, an identity classifier (.25) and triplets of the hardest examples (1.0) train it, for images of one modality
-or for aligned triples of rgb, nir and tir with MambaPro's adapters and prompts. `features: clip_reid` is the image
-branch of CLIP-ReID's second stage (768 and 512 channels with a head each; triplets also in front of the last block),
-without its text prompts. Where the note works against its purpose the published form is a choice, `as_published`,
-and not the default; docs/architectures/clip_window.md tells each.
+or for aligned triples of rgb, nir and tir with MambaPro's adapters, prompts and aggregator. `features: clip_reid` is
+the image branch of CLIP-ReID's second stage (768 and 512 channels with a head each; triplets also in front of the last
+block), without its text prompts. Where the note works against its purpose the published form is a choice,
+`as_published`, and not the default; docs/architectures/clip_window.md tells each.
 """
 
 from __future__ import annotations
@@ -25,12 +25,13 @@ from torch import Tensor, nn
 from reid_lab.contracts import Architecture, Batch, Encoded, Facts, GroupRule, Input, InputSpec, Sum, Term
 from reid_lab.errors import DataError, unknown
 from reid_lab.parts import backbones
+from reid_lab.parts.aggregator import Aggregator, MambaSpec
 from reid_lab.parts.heads import BNNeck, Classifier, NoNeck
 from reid_lab.parts.locate import known_name
 from reid_lab.parts.losses.accuracy import accuracy
 from reid_lab.parts.losses.smoothing import Spread, smoothed
 from reid_lab.parts.losses.triplet import triplet
-from reid_lab.parts.sie import SideSpec, side_information
+from reid_lab.parts.sie import VIEWS, SideSpec, side_information
 from reid_lab.parts.synergy import AdapterSpec, PlainBlocks, PromptSpec, SynergisticBlocks
 from reid_lab.parts.towers import CLIP_MEAN, CLIP_STD
 from reid_lab.parts.windows import ClassToken, WindowedToken, WindowSpec
@@ -38,13 +39,13 @@ from reid_lab.schedules import Progress
 from reid_lab.seeding import stream
 from reid_lab.spec.run import ModelSpec, Positive
 from reid_lab.spec.schedule import ScheduleSpec, build
-from reid_lab.spec.section import Choice, Misfit, Tune
+from reid_lab.spec.section import LATER, Choice, Misfit, Tune
 
 RESULT_VERSION = 1
 
 SPECTRA = ("rgb", "nir", "tir")
-ALL, HIDDEN, PROJECTED, EARLY = "all", "hidden", "projected", "early"
-"""Names of features that are no role: the concatenated triple; CLIP-ReID's three."""
+ALL, FUSED, HIDDEN, PROJECTED, EARLY = "all", "fused", "hidden", "projected", "early"
+"""Names of features that are no role: the concatenated triple, as it is and aggregated; CLIP-ReID's three."""
 
 _HALF = (0.5, 0.5, 0.5)
 
@@ -69,6 +70,7 @@ class Spec(ModelSpec):
     sie: SideSpec | None = SideSpec()
     adapter: AdapterSpec | None = None
     prompt: PromptSpec | None = None
+    aggregator: Annotated[MambaSpec | None, LATER] = None  # has a head of its own, and is what images are found by
     freeze: bool = False  # the trunk learns nothing, what is put into it does
     features: Literal["projected", "clip_reid"] = "projected"
     # one head on the features of all roles side by side; a head for each; one that reads each (MambaPro's DIRECT: 0)
@@ -100,6 +102,8 @@ class Spec(ModelSpec):
             raise Misfit("tokens", "it is what the windows run over, and windows is null", because="windows")
         if self.direct != "concatenated" and not several:
             raise Misfit("direct", f"'{self.direct}' is a way to read several roles, and there is one", because="roles")
+        if self.aggregator is not None and not several:
+            raise Misfit("aggregator", "it mixes the tokens of several roles, and there is one", because="roles")
         if self.features == "clip_reid" and several:
             raise Misfit("features", "'clip_reid' reads one modality; name one role", because="roles")
         if self.smoothing and not _on(self.id):
@@ -145,7 +149,7 @@ class ClipWindow(Architecture):
         if spec.freeze:
             self.vision.requires_grad_(False)
             self.projection.requires_grad_(False)
-        self.sie = side_information(spec.sie, inner.width, facts.cameras, facts.labels.get("scenes", 0), seed)
+        self.sie = side_information(spec.sie, inner.width, facts.cameras, facts.labels.get(VIEWS, 0), seed)
         self.synergy: SynergisticBlocks | PlainBlocks = PlainBlocks()
         if spec.adapter is not None or spec.prompt is not None:
             self.synergy = SynergisticBlocks(
@@ -159,13 +163,25 @@ class ClipWindow(Architecture):
 
         feature = clip.width * (self.windows.width // width)
         self.roles = spec.roles
-        self.widths = dict.fromkeys(spec.roles, feature)  # of what is retrieved, in order
+        self.widths = dict.fromkeys(spec.roles, feature)  # of what has a head, in order
         if len(spec.roles) > 1 and spec.direct == "concatenated":
             self.widths = {ALL: feature * len(spec.roles)}
         elif spec.features == "clip_reid":
             self.widths = {HIDDEN: inner.width, PROJECTED: feature}
+        # What is retrieved: items with their widths, and the head of them all, where there is one.
+        self.retrieved = dict.fromkeys(spec.roles, feature) if ALL in self.widths else dict(self.widths)
+        self.joint = ALL if ALL in self.widths else None
+        self.aggregator: Aggregator | None = None
+        if spec.aggregator is not None:
+            grid = clip.vision.embed.grid
+            self.aggregator = Aggregator(spec.aggregator, clip.width, feature, grid, len(spec.roles), seed=seed)
+            self.retrieved, self.joint = dict.fromkeys(map(_fused, spec.roles), feature), FUSED
         self.heads = nn.ModuleDict()
-        for name in ("shared",) if spec.direct == "shared" else self.widths:
+        named = ("shared",) if spec.direct == "shared" else tuple(self.widths)
+        if self.aggregator is not None:
+            self.widths[FUSED] = feature * len(spec.roles)
+            named = (*named, FUSED)
+        for name in named:
             with stream(seed, "head", name):
                 head = Head(
                     next(iter(self.widths.values())) if name == "shared" else self.widths[name],
@@ -220,20 +236,18 @@ class ClipWindow(Architecture):
         if not bool(has.all()):
             lost = int((~has).sum())
             raise DataError(f"{lost} of {batch.size} groups have no image; one of {', '.join(self.roles)} is needed")
-        together = ALL in self.widths
         blocks, there = [], []
-        for name in self.roles if together else self.widths:
-            width = self.widths[ALL] // len(self.roles) if together else self.widths[name]
+        for name, width in self.retrieved.items():
             block = torch.zeros(batch.size, width, device=batch.device)
             present = torch.zeros(batch.size, 1, device=batch.device)
             if name in items:
                 block = block.index_copy(0, items[name].rows, items[name].values)
                 present = present.index_fill(0, items[name].rows, 1.0)
-            blocks.append(self._behind(name, block) if self.after and not together else block)
+            blocks.append(self._behind(name, block) if self.after and self.joint is None else block)
             there.append(present.expand(-1, width))
         whole = torch.cat(blocks, dim=1)
-        if self.after and together:
-            whole = self._behind(ALL, whole)
+        if self.after and self.joint is not None:
+            whole = self._behind(self.joint, whole)
         return F.normalize(whole * torch.cat(there, dim=1), dim=1)
 
     def group_rule(self, parameter: str) -> GroupRule:
@@ -258,37 +272,31 @@ class ClipWindow(Architecture):
         x, before = self.synergy(self.vision.blocks, x, route)
         x = self.vision.norm(x)
         if self.projects_first:
-            feature = self.windows(self.projection(x))
+            tokens = self.projection(x)
+            feature = self.windows(tokens)
         else:
             whole = self.windows(x)
             feature = self.projection(whole.view(len(whole), -1, x.shape[2])).flatten(1)
         if self.early:
             named = {HIDDEN: x[:, 0], PROJECTED: feature, EARLY: before[:, 0]}
             return {name: Input(value.float(), rows) for name, value in named.items()}
-        parts = zip(feature.float().split(counts), inputs.items(), strict=True)
-        return {role: Input(value, item.rows) for value, (role, item) in parts}
+        found = _by_role(feature, inputs, counts)
+        if self.aggregator is not None:
+            patches = tokens[:, 1:] if self.projects_first else self.projection(x[:, 1:])
+            fused = _by_role(self.aggregator(feature, patches, route, rows), inputs, counts)
+            found |= {_fused(role): item for role, item in fused.items()}
+        return found
 
     def _features(self, items: Mapping[str, Input], groups: int) -> dict[str, Input]:
         """The features that losses read, by name, each there, if with no rows."""
-        if ALL not in self.widths:
-            some = next(iter(items.values()))
-            none = some.rows[:0]
-            wanted = (*self.widths, EARLY) if self.early else self.widths
-            return {n: items.get(n, Input(some.values[:0], none)) for n in wanted}
-        place = torch.full((len(self.roles), groups), -1, dtype=torch.int64)
-        for number, role in enumerate(self.roles):
-            if role in items:
-                place[number, items[role].rows.cpu()] = torch.arange(len(items[role].rows))
-        rows = torch.nonzero((place >= 0).all(dim=0)).flatten()
-        if not len(rows):
-            some = next(iter(items.values()))
-            return {ALL: Input(some.values[:0].repeat(1, len(self.roles)), some.rows[:0])}
-        device = items[self.roles[0]].rows.device
-        values = [items[role].values[place[number, rows].to(device)] for number, role in enumerate(self.roles)]
-        return {ALL: Input(torch.cat(values, dim=1), rows.to(device))}
+        some = next(iter(items.values()))
+        none = Input(some.values[:0], some.rows[:0])
+        joined = {ALL: self.roles, FUSED: tuple(map(_fused, self.roles))}
+        wanted = (*self.widths, EARLY) if self.early else self.widths
+        return {n: _whole(items, joined[n], groups) if n in joined else items.get(n, none) for n in wanted}
 
     def _head(self, name: str) -> nn.Module:
-        return self.heads["shared" if "shared" in self.heads else name]
+        return self.heads[name if name in self.heads else "shared"]
 
     def _behind(self, name: str, feature: Tensor) -> Tensor:
         return self._head(name).neck(feature)  # type: ignore[operator, no-any-return]
@@ -296,6 +304,31 @@ class ClipWindow(Architecture):
 
 def _on(weight: Weight) -> bool:
     return weight is not None and weight != 0
+
+
+def _fused(role: str) -> str:
+    """The item of a role's feature behind the aggregator."""
+    return f"{role}_{FUSED}"
+
+
+def _by_role(feature: Tensor, inputs: Mapping[str, Input], counts: list[int]) -> dict[str, Input]:
+    parts = zip(torch.split(feature.float(), counts), inputs.items(), strict=True)
+    return {role: Input(value, item.rows) for value, (role, item) in parts}
+
+
+def _whole(items: Mapping[str, Input], names: tuple[str, ...], groups: int) -> Input:
+    """The features of these names side by side, of the groups that have them all."""
+    place = torch.full((len(names), groups), -1, dtype=torch.int64)
+    for number, name in enumerate(names):
+        if name in items:
+            place[number, items[name].rows.cpu()] = torch.arange(len(items[name].rows))
+    rows = torch.nonzero((place >= 0).all(dim=0)).flatten()
+    if not len(rows):
+        some = next(iter(items.values()))
+        return Input(some.values[:0].repeat(1, len(names)), some.rows[:0])
+    device = items[names[0]].rows.device
+    values = [items[name].values[place[number, rows].to(device)] for number, name in enumerate(names)]
+    return Input(torch.cat(values, dim=1), rows.to(device))
 
 
 def _summed(column: str, fn: Callable[[Tensor, Tensor], Sum], names: tuple[str, ...]) -> Callable[..., Sum]:

@@ -24,8 +24,9 @@ from torch import Tensor, nn
 
 from reid_lab.contracts import Facts
 from reid_lab.errors import SpecError
-from reid_lab.parts.branches import VIEWS, Branch, ClipBranch, ClipBranchSpec, VitBranch, VitBranchSpec
+from reid_lab.parts.branches import Branch, ClipBranch, ClipBranchSpec, VitBranch, VitBranchSpec
 from reid_lab.parts.fusion import CrossModalAttention, Tokens
+from reid_lab.parts.sie import VIEWS
 from reid_lab.parts.visual import Visual, VisualSpec, prefixed
 from reid_lab.parts.windows import WindowSpec
 from reid_lab.seeding import stream
@@ -170,8 +171,8 @@ class Hybrid(Visual):
         known = {"cameras": facts.cameras, "views": facts.labels.get(VIEWS, 0), "seed": seed}
         trunks = [trunk for trunk in (spec.clip, spec.vit) if trunk is not None]
         given = trunks[0].pixels
-        self.clip = None if spec.clip is None else ClipBranch(spec.clip, size, given, **known)
-        self.vit = None if spec.vit is None else VitBranch(spec.vit, size, given, **known)
+        self.clip = None if spec.clip is None else ClipBranch(spec.clip, size, given, **known, field="model.clip")
+        self.vit = None if spec.vit is None else VitBranch(spec.vit, size, given, **known, field="model.vit")
         self.fusion = _joined(spec.fusion, self._branches(), seed)
         self.rates = {
             name: trunk.lr_factor for name, trunk in (("clip", spec.clip), ("vit", spec.vit)) if trunk is not None

@@ -19,7 +19,8 @@ from typing import Literal, final
 from torch import Tensor
 
 from reid_lab.contracts import Facts
-from reid_lab.parts.branches import VIEWS, VitBranch, VitBranchSpec
+from reid_lab.parts.branches import VitBranch, VitBranchSpec
+from reid_lab.parts.sie import VIEWS
 from reid_lab.parts.visual import Visual, VisualSpec, prefixed
 
 RESULT_VERSION = 1

@@ -5,12 +5,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from pydantic import AfterValidator
 
 from reid_lab.contracts import IMAGE_ROLES, ROLES, Facts
+from reid_lab.data import seal
 from reid_lab.errors import DataError, unknown
 
 SPLITS = ("train", "val", "test")
@@ -193,6 +194,17 @@ class Dataset(ABC):
     sources: Mapping[str, str] = {}
     left_out: tuple[str, ...] = ()
 
+    def __init_subclass__(cls, **more: Any) -> None:
+        super().__init_subclass__(**more)
+        if "images" in vars(cls):
+            cls.images = seal.guarded(cls.images)  # type: ignore[method-assign]
+
+    if not TYPE_CHECKING:  # a type checker would take any name for an attribute
+
+        def __getattribute__(self, name: str) -> Any:
+            seal.refuse_attribute(self, name)
+            return object.__getattribute__(self, name)
+
     @abstractmethod
     def images(self, index: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
         """The pixels of image items of one role, (n, C, height, width) uint8; `size` null: as stored."""
@@ -229,6 +241,14 @@ def train_clothes(items: Items) -> np.ndarray:
     """The outfits of train that have a number, sorted: training label k stands for the k-th."""
     worn = items.clothes[items.split == "train"]
     return np.unique(worn[worn != ABSENT])
+
+
+def train_scenes(items: Items) -> int:
+    """How many scenes are numbered up to the last of train; 0 where none is known, or each moment has its own."""
+    train = (items.split == "train") & (items.scene != ABSENT)
+    scenes = np.unique(items.scene[train])
+    shared = len(scenes) < len(np.unique(items.image_id[train]))
+    return int(scenes[-1]) + 1 if len(scenes) and shared else 0
 
 
 def _outfits(items: Items, split: str, clothes: np.ndarray) -> np.ndarray:
@@ -388,10 +408,11 @@ def facts(
     """What an architecture may know of the data: the identities of train, the cameras, the given roles.
 
     `image_size` (height, width) as `delivered_size` finds it; `labels`: name -> number of values, by default of the
-    outfits of train, `clothes`, where they have numbers.
+    outfits of train, `clothes`, where they have numbers, and of its scenes, `scenes`, where images share them.
     """
     if labels is None:
-        labels = {"clothes": len(train_clothes(items))} if len(train_clothes(items)) else {}
+        counts = {"clothes": len(train_clothes(items)), "scenes": train_scenes(items)}
+        labels = {name: count for name, count in counts.items() if count}
     known = Facts(len(train_pids(items)), int(items.camid.max(initial=ABSENT)) + 1, tuple(roles), labels=labels)
     return known if image_size is None else replace(known, image_size=image_size)
 

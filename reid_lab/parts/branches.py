@@ -7,7 +7,6 @@ class token first, and a feature (n, width), the class token, strengthened by wi
 
 from __future__ import annotations
 
-import re
 from abc import ABC, abstractmethod
 from typing import Annotated, Literal, final
 
@@ -33,28 +32,11 @@ STATISTICS: dict[Pixels, Statistics] = {
 }
 """Mean and deviation of pixels in 0..1: of every CLIP and of the tiny trunks; of Google's and timm's ViT; of DeiT."""
 
-VIEWS = "scenes"
-"""The label of a group that numbers its view."""
-
-_BOTH = {"CLIP's": "openai/clip-vit-base-patch16", "ImageNet's": "google/vit-base-patch16-224"}
-
-
-def full_name(name: str) -> str:
-    """`name`, when it names weights in full (`locate.known_name`).
-
-    Raises:
-        ValueError: it is not known; or it is ViT-B/16 in one of its short forms, which is two different trunks.
-    """
-    if re.fullmatch(r"vit[-_/]?b(ase)?[-_/]?(patch)?16([-_]224)?([-_]transreid)?([-_]clip)?", name.lower()):
-        both = " or ".join(f"{whose} '{known}'" for whose, known in _BOTH.items())
-        raise ValueError(f"'{name}' is the name of two trunks; name the weights in full: {both}")
-    return known_name(name)
-
 
 class VitBranchSpec(Section):
     """ImageNet's ViT with what TransReID and the windows add."""
 
-    backbone: Annotated[str, AfterValidator(full_name)] = "tiny-vit"  # a preset, a Hugging Face id, or a folder
+    backbone: Annotated[str, AfterValidator(known_name)] = "tiny-vit"  # a preset, a Hugging Face id, or a folder
     pretrained: bool = True
     stride: Positive | None = None  # of the patches; below their size they overlap; null: their size
     pixels: Pixels = "clip"  # mean and deviation: clip for the tiny trunks; vit, .5, for google/vit-*; imagenet, DeiT
@@ -65,7 +47,7 @@ class VitBranchSpec(Section):
 class ClipBranchSpec(Section):
     """CLIP's image tower with what CLIP-ReID and the windows add."""
 
-    backbone: Annotated[str, AfterValidator(full_name)] = "tiny-clip"
+    backbone: Annotated[str, AfterValidator(known_name)] = "tiny-clip"
     pretrained: bool = True
     stride: Positive | None = None
     pixels: Pixels = "clip"
@@ -120,15 +102,23 @@ class VitBranch(Branch):
     """Side information enters behind the positions, in front of the blocks; tokens are those of the final norm."""
 
     def __init__(
-        self, spec: VitBranchSpec, size: tuple[int, int], given: Pixels, *, cameras: int, views: int, seed: int
+        self,
+        spec: VitBranchSpec,
+        size: tuple[int, int],
+        given: Pixels,
+        *,
+        cameras: int,
+        views: int,
+        seed: int,
+        field: str = "model",
     ) -> None:
-        """given: how the pixels are normalised that this branch is handed."""
+        """given: how the pixels are normalised that this branch is handed. field: where its spec stands."""
         super().__init__()
         self.trunk = backbones.vit(
             spec.backbone, image_size=size, stride=spec.stride, pretrained=spec.pretrained, seed=seed
         )
         self.depth = self.trunk.width
-        self.sie = side_information(spec.sie, self.depth, cameras, views, seed)
+        self.sie = side_information(spec.sie, self.depth, cameras, views, seed, f"{field}.sie")
         self.adjust = _adjust(given, spec.pixels)
         self.windows = _windows(spec.windows, self.depth, self.trunk.embed.grid, seed)
         self.width = self.windows.width
@@ -152,16 +142,24 @@ class ClipBranch(Branch):
     """
 
     def __init__(
-        self, spec: ClipBranchSpec, size: tuple[int, int], given: Pixels, *, cameras: int, views: int, seed: int
+        self,
+        spec: ClipBranchSpec,
+        size: tuple[int, int],
+        given: Pixels,
+        *,
+        cameras: int,
+        views: int,
+        seed: int,
+        field: str = "model",
     ) -> None:
-        """given: as for `VitBranch`."""
+        """given, field: as for `VitBranch`."""
         super().__init__()
         clip = backbones.clip(spec.backbone, image_size=size, stride=spec.stride, pretrained=spec.pretrained, seed=seed)
         inner = clip.config.vision.transformer.width
         self.vision, self.projection = clip.vision, clip.vision_projection
         self.first = spec.tokens == "as_published"
         self.depth = clip.width if self.first else inner
-        self.sie = side_information(spec.sie, inner, cameras, views, seed)
+        self.sie = side_information(spec.sie, inner, cameras, views, seed, f"{field}.sie")
         self.adjust = _adjust(given, spec.pixels)
         self.windows = _windows(spec.windows, self.depth, self.vision.embed.grid, seed)
         self.width = clip.width * (self.windows.width // self.depth)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from pathlib import Path
 
 from reid_lab.errors import CheckpointError, SpecError, unknown
@@ -10,6 +11,9 @@ from reid_lab.errors import CheckpointError, SpecError, unknown
 PRESETS = ("tiny-clip", "tiny-vit", "tiny-bert")
 WEIGHTS = Path(__file__).parent.parent / "weights"
 FILES = ("model.safetensors", "pytorch_model.bin")
+_BOTH = {"CLIP's": "openai/clip-vit-base-patch16", "ImageNet's": "google/vit-base-patch16-224"}
+_SHORT = re.compile(r"vit[-_/]?b(ase)?[-_/]?(patch)?16([-_]224)?([-_]transreid)?([-_]clip)?", re.IGNORECASE)
+"""The short names of ViT-B/16, which is two different trunks."""
 _WANTED = (
     "config.json",
     "*.safetensors",
@@ -52,7 +56,14 @@ def fingerprint(name: str) -> str:
 
 
 def known_name(name: str) -> str:
-    """`name`, when it can be a backbone: a preset, a folder that exists, or the form of a hub id; else a ValueError."""
+    """`name`, when it can be a backbone: a preset, a folder that exists, or the form of a hub id.
+
+    Raises:
+        ValueError: it can be none; or it is a short name that two different trunks have.
+    """
+    if _SHORT.fullmatch(name):
+        both = " or ".join(f"{whose} '{known}'" for whose, known in _BOTH.items())
+        raise ValueError(f"'{name}' is the name of two trunks; name the weights in full: {both}")
     if name in PRESETS or _is_hub_id(name) or Path(name).expanduser().is_dir():
         return name
     raise ValueError(_unknown(name))

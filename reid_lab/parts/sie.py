@@ -16,6 +16,9 @@ from reid_lab.errors import SpecError
 from reid_lab.seeding import stream
 from reid_lab.spec.section import Section, Tune
 
+VIEWS = "scenes"
+"""The label of a group that numbers its view."""
+
 Of = Literal["camera", "view", "both"]
 Site = Literal["class_token", "all_tokens"]
 
@@ -67,12 +70,12 @@ class NoSide(nn.Module):
 
 
 def side_information(
-    spec: SideSpec | None, width: int, cameras: int, views: int, seed: int
+    spec: SideSpec | None, width: int, cameras: int, views: int, seed: int, field: str = "model.sie"
 ) -> SideInformation | NoSide:
     """The part of a spec, drawn from the stream (seed, "sie"); nothing for null and for a coefficient of 0.
 
     Raises:
-        SpecError: the data tells no cameras (or views), and they are asked for.
+        SpecError: the data tells no cameras (or views), and they are asked for; `field` is named.
     """
     if spec is None or spec.coefficient == 0:
         return NoSide()
@@ -80,6 +83,8 @@ def side_information(
     wanted = {"camera": ("cameras",), "view": ("views",), "both": ("cameras", "views")}[spec.of]
     missing = [name for name in wanted if counts[name] < 1]
     if missing:
-        raise SpecError(f"model.sie of {spec.of}: the data tells no {' and no '.join(missing)}; set model.sie to null")
+        told = " and no ".join(missing).replace("views", "views (scenes that several images share)")
+        instead = f"set {field}.of to camera, or {field} to null" if cameras else f"set {field} to null"
+        raise SpecError(f"{field}.of {spec.of}: the data tells no {told}; {instead}")
     with stream(seed, "sie"):
         return SideInformation(width, counts["cameras"], counts["views"], spec.coefficient, spec.site)

@@ -17,11 +17,12 @@ from torch import Tensor
 
 from reid_lab.contracts import Architecture, Batch, Encoded, Facts, GroupRule, Input, InputSpec, Term
 from reid_lab.errors import DataError
-from reid_lab.parts.branches import STATISTICS, VIEWS, Pixels
+from reid_lab.parts.branches import STATISTICS, Pixels
 from reid_lab.parts.heads import BNNeck, Classifier, NoClassifier, NoNeck
 from reid_lab.parts.losses.accuracy import accuracy
 from reid_lab.parts.losses.smoothing import smoothed
 from reid_lab.parts.losses.triplet import triplet
+from reid_lab.parts.sie import VIEWS
 from reid_lab.schedules import Progress
 from reid_lab.seeding import stream
 from reid_lab.spec.run import ModelSpec, Positive
