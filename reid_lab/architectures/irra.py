@@ -44,7 +44,7 @@ from reid_lab.spec.run import ModelSpec, Positive, Unit
 from reid_lab.spec.schedule import ChainSpec, ScheduleSpec, StepSpec, build
 from reid_lab.spec.section import Choice, Section, Tune
 
-RESULT_VERSION = 1
+RESULT_VERSION = 2
 
 Weight = Annotated[float, Field(ge=0)] | ScheduleSpec | None
 """The weight of a loss: null or 0 removes the loss, and with it every module that serves it alone."""
@@ -145,25 +145,39 @@ class RelationReasoning(nn.Module):
 
     def forward(self, words: Tensor, image: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """Projected tokens of masked captions (n, L, D) and images (n, T, D), labels (n, L) -> logits of m words."""
-        x = self.cross_attn(self.ln_text(words), self.ln_image(image))
-        x = self.ln_out(self.cross_blocks(x))
         chosen = labels != IGNORED
-        return {"mlm_logits": self.head(x[chosen]), "mlm_labels": labels[chosen]}
+        x = self.cross_attn(self.ln_text(words), self.ln_image(image))
+        x = self.ln_out(self.cross_blocks.read(x, chosen))
+        return {"mlm_logits": self.head(x), "mlm_labels": labels[chosen]}
 
-    def predict(self, trunk: ClipTrunk, ids: Tensor, keys: Tensor, image: Tensor) -> dict[str, Tensor]:
-        """Masks captions `ids` (n, L), drawn from `keys` (n,), and predicts them from image tokens (n, T, D)."""
-        masked, labels = mask_tokens(ids, keys, self.masking, trunk.tokenizer)
-        words = trunk.project_text(trunk.text_tokens(masked))
-        return self(words, trunk.project_image(image), labels)  # type: ignore[no-any-return]
+    def read(
+        self, trunk: ClipTrunk, ids: Tensor, text: Tensor, keys: Tensor, image: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Features (m, D) of captions `ids` (m, L); logits and labels of the masked words of those at `text` (n,).
+
+        The masks are drawn from `keys` (n,), the words predicted from image tokens (n, T, D). A caption and its masked
+        copy go through the text tower in one pass, what they begin with in common once.
+        """
+        masked, labels = mask_tokens(ids[text], keys, self.masking, trunk.tokenizer)
+        words, ends = trunk.text.together(masked, ids, text)
+        return trunk.project_text(ends), self(trunk.project_text(words), trunk.project_image(image), labels)
 
 
 @final
 class NoReasoning(nn.Module):
     """The empty `mlm` slot."""
 
-    def predict(self, trunk: ClipTrunk, ids: Tensor, keys: Tensor, image: Tensor) -> dict[str, Tensor]:
-        """Nothing."""
-        return {}
+    def read(
+        self, trunk: ClipTrunk, ids: Tensor, text: Tensor, keys: Tensor, image: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The captions' features alone."""
+        return caption_features(trunk, ids), {}
+
+
+def caption_features(trunk: ClipTrunk, ids: Tensor) -> Tensor:
+    """Features (m, D) of captions (m, L), without the padding behind the longest, which no causal token sees."""
+    longest = int(ids.argmax(dim=1).max()) + 1 if len(ids) else ids.shape[1]
+    return trunk.text_features(ids[:, :longest])
 
 
 @final
@@ -210,15 +224,16 @@ class Irra(Architecture):
         items: dict[str, Input] = {}
         local: dict[str, Tensor] = {}
         rgb, caption = batch.inputs.get("rgb"), batch.inputs.get("caption")
-        if caption is not None:
-            items["text"] = Input(self._text(caption.values), caption.rows)
+        if caption is not None and rgb is None:
+            items["text"] = Input(caption_features(self.trunk, caption.values).float(), caption.rows)
         if rgb is not None:
             tokens = self.trunk.image_tokens(rgb.values)
             items["image"] = Input(self.trunk.project_image(tokens[:, 0]).float(), rgb.rows)
             if caption is not None:
                 image, text = pairs(rgb.rows, caption.rows, batch.size)
                 keys = batch.groups["keys"][caption.rows[text]]
-                local = self.mlm.predict(self.trunk, caption.values[text], keys, tokens[image])
+                features, local = self.mlm.read(self.trunk, caption.values, text, keys, tokens[image])
+                items["text"] = Input(features.float(), caption.rows)
         return Encoded(items, batch.groups, local)
 
     def values(self, encoded: Encoded, progress: Progress) -> dict[str, Tensor]:
@@ -238,7 +253,7 @@ class Irra(Architecture):
         if (rgb := batch.inputs.get("rgb")) is not None:
             found.append(Input(self.trunk.image_features(rgb.values), rgb.rows))
         if (caption := batch.inputs.get("caption")) is not None:
-            found.append(Input(self._text(caption.values), caption.rows))
+            found.append(Input(caption_features(self.trunk, caption.values), caption.rows))
         total = torch.zeros(batch.size, self.trunk.width, device=batch.device)
         for item in found:
             total = total.index_add(0, item.rows, F.normalize(item.values.float(), dim=1))
@@ -253,11 +268,6 @@ class Irra(Architecture):
         if not parameter.endswith("bias"):
             return GroupRule(name, new_lr if head or cross else 1.0)
         return GroupRule(f"{name}.bias", new_lr if head else bias_lr, bias_decay)
-
-    def _text(self, ids: Tensor) -> Tensor:
-        """Features (n, D) of captions (n, L), without the padding behind the longest, which no causal token sees."""
-        longest = int(ids.argmax(dim=1).max()) + 1 if len(ids) else ids.shape[1]
-        return self.trunk.text_features(ids[:, :longest]).float()
 
 
 def _on(weight: Weight) -> bool:

@@ -13,6 +13,7 @@ from typing import Protocol, final
 import torch
 from torch import Tensor, nn
 
+from reid_lab.parts.layout import pack
 from reid_lab.parts.tokenizers import PatchEmbedding
 from reid_lab.parts.trunk import Blocks, PostNormBlock, TransformerConfig
 
@@ -100,6 +101,19 @@ class ClipText(nn.Module):
     def forward(self, ids: Tensor, route: Tensor | None = None) -> Tensor:
         """(n, L) -> (n, L, D); L at most the context length, `route` as in `Blocks`."""
         return self.blocks(self.tokens(ids) + self.positions[: ids.shape[1]], route=route)  # type: ignore[no-any-return]
+
+    def together(self, whole: Tensor, ids: Tensor, twin: Tensor) -> tuple[Tensor, Tensor]:
+        """All tokens of `whole` (n, L) -> (n, L, D) and the end tokens of `ids` (m, L) -> (m, D), in one pass.
+
+        No padding of `ids` is computed, and once only what `ids[twin[i]]` and `whole[i]` (twin: (n,)) begin with.
+        """
+        ends = ids.argmax(dim=1)
+        layout = pack(whole, ids, ends, twin)
+        x = self.tokens(torch.cat([whole, ids]).flatten()[layout.place])
+        x = x + self.positions[layout.place % ids.shape[1]]
+        last = layout.table[len(whole) :].gather(1, ends[:, None]).flatten()
+        x = self.blocks.read(x, torch.cat([layout.table[: len(whole)].flatten(), last]), layout)
+        return x[: whole.numel()].view(*whole.shape, x.shape[-1]), x[whole.numel() :]
 
 
 @final

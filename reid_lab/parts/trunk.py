@@ -19,6 +19,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from reid_lab.parts.layout import PADDED, Layout, Only
+
 LinearFactory = Callable[[int, int], nn.Module]
 Activation = Literal["gelu", "quick_gelu"]
 
@@ -83,14 +85,16 @@ class Attention(nn.Module):
         self.qkv = linear(width, 3 * width)
         self.out = linear(width, width)
 
-    def forward(self, x: Tensor, mask: Tensor | None = None, route: Tensor | None = None) -> Tensor:
-        """`x` (n, L, D) -> (n, L, D); `mask` (n, L) bool is True where a key may be attended to."""
-        n, length, width = x.shape
-        qkv = project(self.qkv, x, route)
+    def forward(
+        self, x: Tensor, mask: Tensor | None = None, route: Tensor | None = None, layout: Layout = PADDED
+    ) -> Tensor:
+        """`x` (n, L, D) -> (n, L, D), or as `layout` has it; `mask` (n, L) bool: True where a key may be seen."""
+        qkv = layout.spread(project(self.qkv, x, route))
+        n, length, width = *qkv.shape[:2], x.shape[-1]
         q, k, v = qkv.view(n, length, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4).unbind(0)
         keys = None if mask is None else mask[:, None, None, :]
         y = F.scaled_dot_product_attention(q, k, v, attn_mask=keys, is_causal=self.causal)
-        return project(self.out, join_heads(y), route)
+        return project(self.out, layout.collect(join_heads(y)), route)
 
 
 @final
@@ -140,9 +144,11 @@ class PreNormBlock(nn.Module):
         self.norm2 = nn.LayerNorm(config.width, eps=config.eps)
         self.mlp = Mlp(config.width, config.mlp, config.activation, linear=linear)
 
-    def forward(self, x: Tensor, mask: Tensor | None = None, route: Tensor | None = None) -> Tensor:
-        """(n, L, D) -> (n, L, D); `mask` as in `Attention`."""
-        x = x + self.attention(self.norm1(x), mask, route)
+    def forward(
+        self, x: Tensor, mask: Tensor | None = None, route: Tensor | None = None, layout: Layout = PADDED
+    ) -> Tensor:
+        """(n, L, D) -> (n, L, D); `mask` and `layout` as in `Attention`."""
+        x = layout.kept(x) + self.attention(self.norm1(x), mask, route, layout)
         return x + self.mlp(self.norm2(x), route)  # type: ignore[no-any-return]
 
 
@@ -157,9 +163,11 @@ class PostNormBlock(nn.Module):
         self.mlp = Mlp(config.width, config.mlp, config.activation, linear=linear)
         self.norm2 = nn.LayerNorm(config.width, eps=config.eps)
 
-    def forward(self, x: Tensor, mask: Tensor | None = None, route: Tensor | None = None) -> Tensor:
-        """(n, L, D) -> (n, L, D); `mask` as in `Attention`."""
-        x = self.norm1(x + self.attention(x, mask, route))
+    def forward(
+        self, x: Tensor, mask: Tensor | None = None, route: Tensor | None = None, layout: Layout = PADDED
+    ) -> Tensor:
+        """(n, L, D) -> (n, L, D); `mask` and `layout` as in `Attention`."""
+        x = self.norm1(layout.kept(x) + self.attention(x, mask, route, layout))
         return self.norm2(x + self.mlp(x, route))  # type: ignore[no-any-return]
 
 
@@ -182,3 +190,15 @@ class Blocks(nn.ModuleList):
         for block in self:
             x = block(x, mask, route)
         return x
+
+    def read(self, x: Tensor, tokens: Tensor, layout: Layout = PADDED) -> Tensor:
+        """`forward` at some tokens alone, (n, L, D) or (T, D) -> (k, D): the last block attends, and stops, at these.
+
+        `tokens` is an index (k,) or a mask of the tokens.
+        """
+        if not len(self):
+            return x[tokens]
+        *before, last = self
+        for block in before:
+            x = block(x, layout=layout)
+        return last(x, layout=Only(layout, tokens))  # type: ignore[no-any-return]

@@ -5,8 +5,9 @@ import torch
 from pydantic import ValidationError
 
 from reid_lab.architectures.irra import Irra, MlmSpec, RelationReasoning, SoftLabelSpec, Spec
-from reid_lab.contracts import Batch, Facts, Input
+from reid_lab.contracts import Batch, Encoded, Facts, Input
 from reid_lab.errors import SpecError
+from reid_lab.parts.masking import mask_tokens
 from reid_lab.schedules import Progress
 from reid_lab.seeding import keys
 from reid_lab.spec.schedule import ChainSpec, Length, SegmentSpec
@@ -83,6 +84,34 @@ def test_padding_changes_no_feature(irra):
     torch.testing.assert_close(one, two, rtol=1e-5, atol=1e-6)
     whole = model.trunk.text_features(both.inputs["caption"].values)[0]
     torch.testing.assert_close(one, whole, rtol=1e-5, atol=1e-6)
+
+
+def test_one_text_pass_equals_two(irra):
+    """Features, predicted words and every gradient are those of a pass of captions and one of their masked copies."""
+    model = irra()
+    given = batch(model, ["a man", "a red hat", "the woman in black with a red bag"], [2, 0, 3], [0, 1, 2], 4)
+    ids, pixels = given.inputs["caption"].values, given.inputs["rgb"].values
+    encoded = model.encode(given)
+
+    trunk, mlm, paired = model.trunk, model.mlm, torch.tensor([0, 2])
+    masked, labels = mask_tokens(ids[paired], given.groups["keys"][paired], mlm.masking, trunk.tokenizer)
+    words = mlm.ln_text(trunk.project_text(trunk.text_tokens(masked)))
+    image = mlm.ln_image(trunk.project_image(trunk.image_tokens(pixels)))[[1, 0]]
+    logits = mlm.head(mlm.ln_out(mlm.cross_blocks(mlm.cross_attn(words, image))))[labels != 0]
+    naive = Encoded(
+        {"image": encoded.items["image"], "text": Input(trunk.text_features(ids), torch.arange(3))},
+        given.groups,
+        {"mlm_logits": logits, "mlm_labels": labels[labels != 0]},
+    )
+    gradients = []
+    for way in (encoded, naive):
+        values = {**model.values(way, NOW), **way.local}
+        losses = [term.fn(**{need: values[need] for need in term.needs}).total for term in model.terms]
+        gradients.append(torch.autograd.grad(sum(losses), list(model.parameters()), retain_graph=True))
+    torch.testing.assert_close(encoded.items["text"].values, naive.items["text"].values, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(encoded.local, naive.local, rtol=1e-5, atol=1e-6)
+    for (name, _), ours, theirs in zip(model.named_parameters(), *gradients, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-5, msg=name)
 
 
 def test_a_group_with_image_and_caption_lies_between_them(irra):
