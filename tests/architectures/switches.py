@@ -33,6 +33,7 @@ UNSEEN: dict[tuple[str, str], str] = {
 INITIALISES: dict[tuple[str, str], str] = {
     # (architecture, path): why other weights of the same name and shape begin otherwise with it
     ("clip_mer", "grey_start"): "it says what a patch embedding of one channel begins as",
+    ("clip_window", "aggregator.start"): "it says how the weights of the scans begin",
 }
 
 
@@ -98,7 +99,11 @@ def switches(name: str) -> tuple[Switch, ...]:
         except ValidationError:
             refused.append((path, kind, start, value))
     for path, kind, _, value in refused:
-        found.append(_beside(name, path, kind, value, found))
+        beside = _beside(name, path, kind, value, found)
+        found.append(beside)
+        if kind == "slot" and value is not None:  # its own choices, once it is there
+            inner = _offered(beside.changed, value, f"{path}.")
+            found += [Switch(name, p, k, start, put(start, p, v)) for p, k, start, v in inner]
     return tuple(found)
 
 
