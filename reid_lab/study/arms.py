@@ -1,0 +1,250 @@
+"""An arm at work: which trials it still asks for, and which of its cells are missing.
+
+Nothing is decided from memory: trials stand in the storage, runs in their folders, so that a driver that was killed
+at any moment goes on as though nothing had happened.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+from reid_lab import experiment
+from reid_lab.errors import SpecError
+from reid_lab.experiment import Member
+from reid_lab.spec.identity import canonical
+from reid_lab.spec.run import RunSpec
+from reid_lab.spec.studies import LoadedStudy
+from reid_lab.spec.study import ObjectiveSpec, TuneSpec
+from reid_lab.study.book import Book
+from reid_lab.study.jobs import Job, Outcome, same_cause
+from reid_lab.study.plan import Arm
+from reid_lab.study.search import Asked, Search, Storage, Told
+from reid_lab.study.space import Space, space
+from reid_lab.tracking.runs import RunFolder
+
+FAILURES = 3
+"""So many failed trials of an arm are replaced; so many failures in a row for the same cause stop it."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One seed of an arm: its spec's run, and the attempt that has finished it."""
+
+    seed: int
+    identity: str
+    done: RunFolder | None
+
+
+@final
+class ArmWork:
+    """One arm of a study.
+
+    Args:
+        study, arm: what is computed.
+        runs: the folder of runs.
+        book: the study's folder.
+        storage: where trials stand; None for a study that tunes nothing.
+        target: trials that are complete or pruned in the end.
+        batch: trials that are asked for at a time.
+    """
+
+    def __init__(
+        self,
+        study: LoadedStudy,
+        arm: Arm,
+        *,
+        runs: Path,
+        book: Book,
+        storage: Storage | None,
+        target: int,
+        batch: int,
+    ) -> None:
+        self.study, self.arm, self.runs, self.book = study, arm, runs, book
+        self.tune: TuneSpec | None = study.spec.tune
+        self.target = target if self.tune is not None else 0
+        self.stopped = ""
+        self._causes: list[str] = []
+        self._cells: dict[tuple[int, str], Cell] = {}
+        self.space = Space(())
+        self.lacking: tuple[str, ...] = ()
+        self.search: Search | None = None
+        if self.tune is None or storage is None:
+            return
+        base = study.arm(arm)
+        self.space, self.lacking = space(base, self.tune.search)
+        if not self.space.dimensions:
+            raise SpecError(f"{study.path}: tune.search: the arm '{arm.name}' has none of the searched paths")
+        about = self._about(self.tune)
+        self.key = hashlib.sha256(canonical(about).encode()).hexdigest()
+        self.search = Search(
+            storage,
+            f"{arm.name}-{self.key[:12]}",
+            {"study": study.name, "arm": arm.name, "key": self.key},
+            self.space,
+            sampler=self.tune.sampler,
+            pruner=self.tune.pruner,
+            seed=self.tune.seed,
+            directions=tuple(o.direction for o in objectives(study)),
+            batch=batch,
+            evaluations=evaluations(study.arm(arm, self.tune.fidelity).spec),
+        )
+
+    @property
+    def name(self) -> str:
+        """The arm's name."""
+        return self.arm.name
+
+    def _about(self, tune: TuneSpec) -> dict[str, Any]:
+        """What the search is about; another search begins when any of it changes."""
+        fidelity = self.study.arm(self.arm, tune.fidelity, seed=0).spec
+        return {
+            "runs": experiment.identified(fidelity, self.runs),
+            "space": [
+                [d.name, d.kind, d.low, d.high, d.log, list(d.values), dict(d.when)] for d in self.space.dimensions
+            ],
+            "sampler": tune.sampler,
+            "pruner": tune.pruner,
+            "seed": tune.seed,
+            "objectives": [[o.metric, o.direction] for o in objectives(self.study)],
+        }
+
+    # trials
+
+    def told(self) -> list[Told]:
+        """The finished trials, by number."""
+        return [] if self.search is None else self.search.told()
+
+    def counts(self) -> dict[str, int]:
+        """How many trials are complete, pruned and failed."""
+        states = [told.state for told in self.told()]
+        return {state: states.count(state) for state in ("complete", "pruned", "failed")}
+
+    def trials(self) -> list[Job]:
+        """The trials to be computed next: those that were interrupted, completed to a batch; none when enough are."""
+        search = self.search
+        if search is None or self.stopped:
+            return []
+        counts = self.counts()
+        if counts["failed"] > FAILURES:
+            self.stopped = f"{counts['failed']} trials failed; the last one: {self._last_cause()}"
+            return []
+        asked = list(search.unfinished())
+        wanted = self.target - counts["complete"] - counts["pruned"] - len(asked)
+        while wanted > 0 and (not asked or search.open_batch):
+            asked.append(search.ask())
+            wanted -= 1
+        return [self._trial(one) for one in asked]
+
+    def _last_cause(self) -> str:
+        return next((t.note.get("cause", "") for t in reversed(self.told()) if t.state == "failed"), "")
+
+    def _trial(self, asked: Asked) -> Job:
+        assert self.tune is not None
+        patch = {**self.tune.fidelity, **self.space.patch(asked.values)}
+        loaded = self.study.arm(self.arm, patch, seed=asked.seed)
+        member = Member(self.study.name, self.name, self.parent, trial=asked.number)
+        log = self.book.log(self.name, f"trial-{asked.number}")
+        return Job(self.name, asked.seed, loaded, member, log, asked.number)
+
+    @property
+    def parent(self) -> str:
+        """The id of the arm's own journal."""
+        return f"{self.study.name}/{self.name}"
+
+    def evaluated(self, job: Job, ordinal: int, metrics: Mapping[str, float]) -> bool:
+        """Passes an evaluation of a trial on; True when it is to be pruned."""
+        if self.search is None or job.number is None:
+            return False
+        return self.search.report(job.number, ordinal, score(objectives(self.study)[0], metrics, {}))
+
+    def ended(self, job: Job, outcome: Outcome) -> None:
+        """Tells the storage what came of a trial; the same failure three times in a row stops the arm."""
+        if outcome.state == "busy":
+            return
+        if outcome.state == "failed":
+            self._causes.append(same_cause(outcome.cause))
+            if len(self._causes) >= FAILURES and len(set(self._causes[-FAILURES:])) == 1:
+                self.stopped = f"{FAILURES} failures in a row for the same cause: {outcome.cause}"
+        else:
+            self._causes.clear()
+        if self.search is None or job.number is None:
+            return
+        note = {"cause": outcome.cause, "run": outcome.run_id or "", "deviation": outcome.deviation}
+        note["seconds"] = repr(outcome.cost.get("seconds", 0.0))
+        scores: tuple[float, ...] = ()
+        state = outcome.state
+        if state == "complete":
+            scores = tuple(score(o, outcome.val, outcome.cost) for o in objectives(self.study))
+            if not all(map(math.isfinite, scores)):
+                state, note["cause"] = "failed", f"the objective is {', '.join(map(str, scores))}"
+        self.search.tell(job.number, state, scores, {k: v for k, v in note.items() if v})
+
+    def tuned(self) -> bool:
+        """Whether the arm has had all its trials."""
+        counts = self.counts()
+        return self.search is None or counts["complete"] + counts["pruned"] >= self.target
+
+    def best(self) -> Told | None:
+        """The best complete trial."""
+        return None if self.search is None else self.search.best()
+
+    # cells
+
+    def patch(self) -> Mapping[str, Any]:
+        """What the arm's cells are computed with besides its own patch: the values of its best trial."""
+        best = self.best()
+        return {} if best is None else self.space.patch(best.values)
+
+    def reportable(self) -> bool:
+        """Whether the arm's cells can be computed: it is tuned, and did not stop."""
+        return not self.stopped and self.tuned() and (self.search is None or self.best() is not None)
+
+    def cell(self, seed: int) -> Cell:
+        """A seed of the arm, and whether it is there."""
+        patch = self.patch()
+        key = seed, canonical(dict(patch))
+        known = self._cells.get(key)
+        if known is None or known.done is None:
+            identity = known.identity if known else experiment.identified(self._spec(seed, patch), self.runs)
+            self._cells[key] = known = Cell(seed, identity, experiment.found(identity, self.runs, "test"))
+        return known
+
+    def _spec(self, seed: int, patch: Mapping[str, Any]) -> RunSpec:
+        return self.study.arm(self.arm, patch, seed=seed).spec
+
+    def job(self, seed: int) -> Job:
+        """The job that computes a cell."""
+        loaded = self.study.arm(self.arm, self.patch(), seed=seed)
+        return Job(
+            self.name,
+            seed,
+            loaded,
+            Member(self.study.name, self.name, self.parent),
+            self.book.log(self.name, f"seed-{seed}"),
+        )
+
+
+def objectives(study: LoadedStudy) -> tuple[ObjectiveSpec, ...]:
+    """The study's objectives; the first one ranks."""
+    given = study.spec.objective
+    return given if isinstance(given, tuple) else (given,)
+
+
+def score(objective: ObjectiveSpec, val: Mapping[str, float], cost: Mapping[str, float]) -> float:
+    """An objective's value: `val/mAP` from the metrics on val, `cost/parameters` from what the run cost."""
+    kind, _, name = objective.metric.partition("/")
+    found = val if kind == "val" else cost
+    return found.get(name, math.nan)
+
+
+def evaluations(spec: RunSpec) -> int | None:
+    """How many evaluations after the first a run will have; None where that depends on the data."""
+    length, every = spec.train.length.span(), spec.eval.every.span()
+    if every.unit == "fraction":
+        return math.ceil(1.0 / every.amount)
+    return math.ceil(length.amount / every.amount) if length.unit == every.unit else None

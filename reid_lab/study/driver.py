@@ -1,0 +1,217 @@
+"""The loop of a study: rounds of trials until every arm has had its share, then the cells, seed by seed.
+
+A round gives each arm the same: a batch of trials, or one seed. Whether to go on (budget, a request to stop) is asked
+between rounds only, so that the arms stay equal.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, final
+
+from reid_lab.contracts import RunResult
+from reid_lab.results import result_of
+from reid_lab.spec.studies import LoadedStudy
+from reid_lab.study.arms import ArmWork, objectives, score
+from reid_lab.study.book import Book
+from reid_lab.study.executors import Executor
+from reid_lab.study.jobs import Job, Outcome
+from reid_lab.study.search import Storage
+from reid_lab.study.view import View
+from reid_lab.tracking.runs import RunFolder
+
+WAIT = 5.0
+"""Seconds between two looks at what another driver computes."""
+
+
+@final
+class Driver:
+    """Drives one study.
+
+    Args:
+        study: what is computed.
+        runs: the folder of runs.
+        executor: where jobs are computed.
+        view: who is shown what happens.
+        trials: complete or pruned trials of each arm in the end; None: as the study says.
+        seeds: of the cells; None: as the study says.
+    """
+
+    def __init__(
+        self,
+        study: LoadedStudy,
+        runs: Path,
+        *,
+        executor: Executor,
+        view: View,
+        trials: int | None = None,
+        seeds: Sequence[int] | None = None,
+    ) -> None:
+        self.study, self.runs, self.executor, self.view = study, runs, executor, view
+        self.book = Book.of(runs, study.name)
+        self.seeds = tuple(seeds if seeds is not None else study.spec.seeds)
+        tune = study.spec.tune
+        self.target = 0 if tune is None else tune.trials if trials is None else trials
+        self.storage = None if tune is None else Storage.open(study.spec.storage or self.book.folder / "trials")
+        self.arms = tuple(
+            ArmWork(
+                study,
+                arm,
+                runs=runs,
+                book=self.book,
+                storage=self.storage,
+                target=self.target,
+                batch=executor.width,
+            )
+            for arm in study.plan.arms
+        )
+        self._by_name = {arm.name: arm for arm in self.arms}
+        self._running: dict[str, list[float]] = {}
+        self._spent = float(self.book.read().get("spent_seconds", 0.0))
+        self._begun = time.monotonic()
+        self.ended_because = ""
+
+    def drive(self) -> dict[str, Any]:
+        """Computes what is missing and returns where the study stands.
+
+        Raises `Interrupted` on Ctrl-C; the same call goes on.
+        """
+        shared = self.storage is not None and self.storage.shared
+        with self.book.driving(shared=shared):
+            self._begun = time.monotonic()
+            self._write()
+            try:
+                self._tune()
+                self._report()
+            finally:
+                self._spent += time.monotonic() - self._begun
+                self._begun = time.monotonic()
+                self._running.clear()
+                self.view.close()
+                state = self._write()
+        return state
+
+    def _tune(self) -> None:
+        while not self._over():
+            jobs = [job for arm in self.arms for job in arm.trials()]
+            if jobs:
+                self._round(jobs)
+            elif all(arm.tuned() or arm.stopped for arm in self.arms):
+                return
+            else:
+                time.sleep(WAIT)  # the rest is another driver's
+
+    def _report(self) -> None:
+        """The cells: each seed of all arms before the next seed."""
+        at_once = max(1, self.executor.width // max(1, len(self.arms)))
+        for first in range(0, len(self.seeds), at_once):
+            while not self._over():
+                wanted = [
+                    arm.job(seed)
+                    for seed in self.seeds[first : first + at_once]
+                    for arm in self.arms
+                    if arm.reportable() and arm.cell(seed).done is None
+                ]
+                if not wanted:
+                    break
+                if self._round(wanted) == 0:
+                    return  # all failed, or another driver's: nothing more to be had here
+
+    def _over(self) -> bool:
+        """Whether the study is to end here."""
+        budget = self.study.spec.budget
+        if self.book.stopping:
+            self.ended_because = "stopped on request; the same command goes on"
+        elif budget is not None and self.spent > 3600 * budget.hours:
+            self.ended_because = f"the budget of {budget.hours:g} hours is spent; the arms have had equal shares"
+        return bool(self.ended_because)
+
+    @property
+    def spent(self) -> float:
+        """Seconds that drivers have worked on the study."""
+        return self._spent + time.monotonic() - self._begun
+
+    def _round(self, jobs: Sequence[Job]) -> int:
+        """Computes jobs; how many of them came to an end of their own."""
+        done = 0
+
+        def started(job: Job) -> None:
+            self._running[job.name] = []
+            self.view.started(job)
+            self._write()
+
+        def evaluated(job: Job, ordinal: int, metrics: Mapping[str, float]) -> bool:
+            value = score(objectives(self.study)[0], metrics, {})
+            if not math.isnan(value):
+                self._running.setdefault(job.name, []).append(value)
+            self.view.evaluated(job, ordinal, value)
+            self._write()
+            return self._by_name[job.arm].evaluated(job, ordinal, metrics)
+
+        def ended(job: Job, outcome: Outcome) -> None:
+            nonlocal done
+            done += outcome.state in ("complete", "pruned")
+            self._running.pop(job.name, None)
+            self._by_name[job.arm].ended(job, outcome)
+            self.view.ended(job, outcome)
+            self.view.progress(self._write())
+
+        self.executor.perform(jobs, started=started, evaluated=evaluated, ended=ended)
+        return done
+
+    def _write(self) -> dict[str, Any]:
+        """Writes down where the study stands."""
+        state = self.state()
+        self.book.write(state)
+        return state
+
+    def state(self) -> dict[str, Any]:
+        """Where the study stands, as plain data."""
+        return {
+            "study": self.study.name,
+            "file": str(self.study.path),
+            "design": self.study.spec.design,
+            "objectives": [o.metric for o in objectives(self.study)],
+            "seeds": list(self.seeds),
+            "updated": time.time(),
+            "spent_seconds": self.spent,
+            "ended_because": self.ended_because,
+            "rejected": {r.name: r.reason for r in self.study.plan.rejected},
+            "running": {name: list(curve) for name, curve in self._running.items()},
+            "arms": [self._arm(arm) for arm in self.arms],
+        }
+
+    def _arm(self, arm: ArmWork) -> dict[str, Any]:
+        best = arm.best()
+        cells = {seed: arm.cell(seed).done for seed in self.seeds} if arm.reportable() else {}
+        return {
+            "name": arm.name,
+            "patch": {path: value for path, value in arm.arm.patch.items()},
+            "trials": {**arm.counts(), "target": arm.target},
+            "lacking": list(arm.lacking),
+            "stopped": arm.stopped,
+            "best": None
+            if best is None
+            else {
+                "trial": best.number,
+                "scores": list(best.scores),
+                "values": dict(best.values),
+                "run": best.note.get("run"),
+            },
+            "cells": {str(seed): _cell(folder) for seed, folder in cells.items()},
+        }
+
+
+def _cell(folder: RunFolder | None) -> dict[str, Any] | None:
+    if folder is None:
+        return None
+    result: RunResult = result_of(folder)
+    return {
+        "run": result.run_id,
+        "val": dict(result.val),
+        "test": None if result.test is None else dict(result.test),
+        "seconds": result.seconds,
+    }
