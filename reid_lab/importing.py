@@ -8,7 +8,9 @@ any other. Its summary marks it as imported, and so does every table.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -19,10 +21,13 @@ from reid_lab.catalogue import load_spec
 from reid_lab.contracts import Facts
 from reid_lab.engine.checkpoint import BEST, MODEL, file_sha256, identify, save
 from reid_lab.errors import CheckpointError, Fault, SpecError, UserError, unknown
-from reid_lab.interop.layout import Layout, Tensors
+from reid_lab.interop.containers import Container, read
+from reid_lab.interop.containers import model as described
+from reid_lab.interop.layout import Layout, Tensors, Told, Trunk, stride
 from reid_lab.interop.layouts import LAYOUTS
 from reid_lab.metrics.retrieval import METRICS_VERSION
-from reid_lab.parts.weights import Report, load, read_tensors
+from reid_lab.parts.locate import resolve
+from reid_lab.parts.weights import Report, load
 from reid_lab.spec.identity import identity
 from reid_lab.spec.loader import Loaded
 from reid_lab.spec.run import RunSpec
@@ -54,16 +59,19 @@ def import_checkpoint(
     experiment: Path | None = None,
     sets: Sequence[str] = (),
     allow_unused: bool = False,
+    views: int = 0,
 ) -> Imported:
     """Reads a checkpoint of the project `name` and writes it as the folder of a run.
 
     Args:
         name: one of `LAYOUTS`.
-        file: a safetensors or torch file, read as plain data; `model`, `state_dict` and `module.` are unwrapped.
-        out: the folder to write; nothing is written unless every tensor has found its place.
+        file: a safetensors or torch file, a TorchScript archive, or the folder of a Hugging Face model, read as plain
+            data; `model`, `state_dict` and `module.` are unwrapped.
+        out: the folder to write; nothing is left of it unless every tensor has found its place.
         experiment: the spec to evaluate with; None: that of the source. What the tensors tell stands above it.
         sets: overrides of the spec, above everything else.
         allow_unused: keys that the model does not know are reported, and are no error.
+        views: how many views there are, where side information counts pairs of camera and view.
 
     Raises:
         UserError: an unknown source, a folder that is there already, a file that is no file of plain tensors or of
@@ -73,34 +81,119 @@ def import_checkpoint(
         raise UserError(unknown("source", name, LAYOUTS))
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(Fault("exists already; --out names a folder that does not", str(out)))
-    layout = LAYOUTS[name]
-    tensors = layout.renamed(read_tensors(file))
-    try:
+    layout, container = LAYOUTS[name], read(file)
+    tensors = layout.renamed(container.tensors)
+    with _named(file), _undone(out):
         told = layout.told(tensors)
+        asked = _Asked(experiment or EXPERIMENTS / f"{name}.yaml", told.sets, tuple(sets))
+        spec = asked.spec().spec
+        if spec.model.name != layout.architecture:
+            raise SpecError(f"a checkpoint of {name} fills {layout.architecture}; the experiment has {spec.model.name}")
+        size = getattr(spec.model, "image_size", None) or spec.data.image_size or layout.image_size
+        asked = asked.told_more(_stride(layout, tensors, size))
+        if layout.trunk is not None:
+            asked = asked.fixed(_write_trunk(layout.trunk, container, tensors, out, spec, sets))
+        loaded = asked.spec()
+        spec = loaded.spec
+        facts = _facts(layout, told, spec, size, views)
+        model = architecture(spec).build(spec.model, facts, spec.seed)
+        report = _fill(model, layout, tensors, allow_unused, str(file))
+        origin = {"source": name, "file": file.name, "sha256": file_sha256(container.file)}
+        folder = _write(RunFolder(out), loaded, model, facts, origin, report)
+    return Imported(folder, report, (*asked.told, *_left(layout, report)))
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A spec that is asked for: what the tensors tell stands above the file, `sets` above that, `last` above all."""
+
+    file: Path
+    told: tuple[str, ...]
+    sets: tuple[str, ...]
+    last: tuple[str, ...] = ()
+
+    def spec(self) -> Loaded:
+        return load_spec(self.file, [*self.told, *self.sets, *self.last])
+
+    def told_more(self, sets: tuple[str, ...]) -> _Asked:
+        return replace(self, told=(*self.told, *sets))
+
+    def fixed(self, sets: tuple[str, ...]) -> _Asked:
+        return replace(self, last=(*self.last, *sets))
+
+
+@contextmanager
+def _named(file: Path) -> Iterator[None]:
+    """Faults of tensors that do not say where they were found are the file's."""
+    try:
+        yield
     except CheckpointError as error:
-        raise CheckpointError(*(Fault(fault.what, str(file)) for fault in error.faults)) from error
-    loaded = load_spec(experiment or EXPERIMENTS / f"{name}.yaml", [*told.sets, *sets])
-    spec = loaded.spec
-    if spec.model.name != layout.architecture:
-        raise SpecError(f"a checkpoint of {name} fills {layout.architecture}; the experiment has {spec.model.name}")
-    size = spec.data.image_size or layout.image_size
-    facts = Facts(max(1, told.identities), roles=layout.roles, image_size=size)
-    model = architecture(spec).build(spec.model, facts, spec.seed)
-    report = _fill(model, layout, tensors, allow_unused, str(file))
-    origin = {"source": name, "file": file.name, "sha256": file_sha256(file)}
-    folder = _write(RunFolder(out), loaded, model, facts, origin, report)
-    return Imported(folder, report, told.sets)
+        faults = (f if f.where or str(file) in f.what else Fault(f.what, str(file)) for f in error.faults)
+        raise CheckpointError(*faults) from error
+
+
+@contextmanager
+def _undone(out: Path) -> Iterator[None]:
+    """Nothing is left of an import that fails."""
+    there = out.exists()
+    try:
+        yield
+    except BaseException:
+        shutil.rmtree(out, ignore_errors=True)
+        if there:
+            out.mkdir(parents=True)
+        raise
+
+
+def _stride(layout: Layout, tensors: Tensors, size: tuple[int, int]) -> tuple[str, ...]:
+    """The stride of the patches, where the position table tells it."""
+    found = None if layout.patches is None else stride(tensors, *layout.patches, size)
+    return () if found is None else (f"model.stride={found}",)
+
+
+def _write_trunk(
+    trunk: Trunk, container: Container, tensors: Tensors, out: Path, spec: RunSpec, sets: Sequence[str]
+) -> tuple[str, ...]:
+    """Writes the trunk's folder; the override that names it. A backbone that was asked for gives its configuration."""
+    field = trunk.field.removeprefix("model.")
+    folder = container.folder if trunk.beside else None
+    if any(given.startswith(f"{trunk.field}=") for given in sets) or (folder is None and trunk.words):
+        folder = resolve(getattr(spec.model, field))
+    target = (out / "backbone").absolute()
+    trunk.write(target, tensors, None if folder is None else described(folder, trunk.kind))
+    return (f"{trunk.field}={json.dumps(str(target))}",)
+
+
+def _facts(layout: Layout, told: Told, spec: RunSpec, size: tuple[int, int], views: int) -> Facts:
+    """What the tensors tell of the data that they were trained on: how many identities, cameras and views."""
+    sie = getattr(spec.model, "sie", None)
+    counts = {"camera": (told.sides, 0), "view": (0, told.sides)}.get(getattr(sie, "of", "camera"))
+    if counts is None and told.sides:
+        if views < 1 or told.sides % views:
+            raise CheckpointError(
+                f"{told.sides} rows of side information are cameras x views (model.sie.of 'both'); give the number of "
+                f"views, by which {told.sides} can be divided"
+            )
+        counts = told.sides // views, views
+    cameras, scenes = counts or (0, 0)
+    labels = {"scenes": scenes} if scenes else {}
+    return Facts(max(1, told.identities), cameras, roles=layout.roles, image_size=size, labels=labels)
+
+
+def _left(layout: Layout, report: Report) -> tuple[str, ...]:
+    """What the file leaves to the experiment's other trunk."""
+    return tuple(f"nothing of {name}*: it is the experiment's" for name in layout.elsewhere)
 
 
 def _fill(model: nn.Module, layout: Layout, tensors: Tensors, allow_unused: bool, where: str) -> Report:
     try:
-        return load(
+        report = load(
             model,
             tensors,
             layout.table(model, tensors),
             positions=layout.positions(model, tensors),
             may_differ=layout.fresh(model),
-            ignore=(".*",) if allow_unused else layout.ignore,
+            ignore=(".*",) if allow_unused else (*layout.ignore, *layout.unread(model)),
             where=where,
         )
     except CheckpointError as error:
@@ -113,6 +206,8 @@ def _fill(model: nn.Module, layout: Layout, tensors: Tensors, allow_unused: bool
         rest = len(faults) - _TOLD
         more = [Fault(f"{where}: and {rest} more such keys")] if rest > 0 else []
         raise CheckpointError(*faults[:_TOLD], *more) from error
+    fresh = tuple(name for name in report.reinitialised if not name.startswith(layout.elsewhere or ("(none)",)))
+    return replace(report, reinitialised=fresh)
 
 
 def _write(

@@ -6,7 +6,7 @@ import re
 
 from torch import nn
 
-from reid_lab.interop import clip_mer, irra, openai_clip, reid5o, t2ireid
+from reid_lab.interop import clip_mer, irra, reid5o, t2ireid, trunks, visual
 from reid_lab.interop.layout import Layout, Positions, Tensors, Told, depth, needs, rows
 from reid_lab.parts.huggingface import is_renamed_vit
 from reid_lab.parts.weights import Table, one
@@ -18,16 +18,6 @@ def _irra_told(tensors: Tensors) -> Told:
     mlm = f"model.mlm={{depth: {blocks}}}" if "mlm_head.fc.weight" in tensors else "model.mlm=null"
     identities = rows(tensors, "classifier.weight")
     return Told((mlm, f"model.id={1.0 if identities else 'null'}"), identities)
-
-
-def _openai_told(tensors: Tensors) -> Told:
-    openai_clip.read_config(tensors)
-    return Told(("model.mlm=null", "model.id=null"))
-
-
-def _openai_positions(model: object, tensors: Tensors) -> Positions:
-    side = round((len(tensors["visual.positional_embedding"]) - 1) ** 0.5)
-    return {"trunk.vision.embed.positions": ((side, side), _grid(model))}
 
 
 def _reid5o_told(tensors: Tensors) -> Told:
@@ -96,16 +86,6 @@ LAYOUTS: dict[str, Layout] = {
         positions=lambda model, tensors: {"trunk.vision.embed.positions": (None, _grid(model))},
         ignore=irra.IGNORE,
     ),
-    "openai_clip": Layout(
-        title="OpenAI's CLIP (ViT), github.com/openai/CLIP, as the trunk of irra",
-        architecture="irra",
-        roles=("rgb", "caption"),
-        image_size=(384, 128),
-        told=_openai_told,
-        table=lambda model, tensors: openai_clip.clip_table(model.trunk.config, "trunk."),
-        positions=_openai_positions,
-        ignore=openai_clip.IGNORE,
-    ),
     "reid5o": Layout(
         title="ReID5o, github.com/Zplusdragon/ReID5o_ORBench",
         architecture="reid5o",
@@ -140,4 +120,11 @@ LAYOUTS: dict[str, Layout] = {
         ignore=clip_mer.IGNORE,
         renamed=clip_mer.renamed,
     ),
+    "openai_clip": trunks.OPENAI_CLIP,
+    "timm_vit": trunks.TIMM_VIT,
+    "hf_vit": trunks.HF_VIT,
+    "hf_bert": trunks.HF_BERT,
+    "transreid": visual.TRANSREID,
+    "clipreid": visual.CLIPREID,
+    "mambapro": visual.MAMBAPRO,
 }

@@ -15,8 +15,8 @@ from reid_lab.parts.towers import ClipConfig, ClipTrunk, TextConfig, VisionConfi
 from reid_lab.parts.trunk import TransformerConfig
 from reid_lab.parts.weights import Report, Source, Table, load, one
 
-IGNORE = ("logit_scale", "input_resolution", "context_length", "vocab_size")
-"""Entries that are no weights of a trunk; the last three are numbers stored by OpenAI's exporter."""
+IGNORE = ("logit_scale", "input_resolution", "context_length", "vocab_size", r".*\.attn_mask")
+"""Entries that are no weights of a trunk: numbers that OpenAI's exporter stores, and the mask of causal attention."""
 
 
 def block_table(ours: str, theirs: str, layers: int) -> dict[str, Source]:

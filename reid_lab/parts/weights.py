@@ -152,8 +152,13 @@ def load(
         if absent:
             faults += [f"{where}: missing key {k}" for k in absent]
             continue
-        value = source.read(tensors)
-        if key in grids:
+        try:
+            value = source.read(tensors)
+        except RuntimeError:  # of several tensors, shapes that cannot stand one behind the other
+            shapes = ", ".join(str(tuple(tensors[k].shape)) for k in source.keys)
+            faults.append(f"{where}: {' + '.join(source.keys)} have shapes {shapes}; {tuple(target.shape)} is needed")
+            continue
+        if key in grids and value.ndim == target.ndim:
             before = value
             value = _fit_positions(value, *grids[key])
             resized += [key] if value is not before else []
@@ -179,7 +184,7 @@ def _fit_positions(table: Tensor, source: Grid | None, target: Grid) -> Tensor:
     """The position table on the grid `target`; unchanged when it cannot be told to need a resize."""
     cells = len(table) - 1
     if source is None:
-        if cells == target[0] * target[1]:
+        if cells < 1 or cells == target[0] * target[1]:
             return table
         side = round(cells**0.5)
         source = (side, side)
