@@ -1,16 +1,25 @@
 """clip_window: single images and spectral triples, heads, frozen trunks, and what its spec refuses."""
 
+import math
+from pathlib import Path
+
 import pytest
 import torch
 from pydantic import ValidationError
 
-from reid_lab.architectures.clip_window import ALL, SPECTRA, ClipWindow, Spec
+from reid_lab.architectures.clip_window import ALL, FUSED, SPECTRA, ClipWindow, Spec
+from reid_lab.catalogue import load_spec
 from reid_lab.contracts import Facts
 from reid_lab.errors import DataError, SpecError
+from reid_lab.parts.aggregator import MambaSpec
 from reid_lab.parts.sie import SideSpec
 from reid_lab.parts.synergy import AdapterSpec, PromptSpec
 from reid_lab.parts.windows import WindowSpec
-from tests.architectures.probe import BEGIN, FACTS, GROUPS, batch, gradients, losses, ragged
+from reid_lab.schedules import Progress
+from reid_lab.spec.schedule import build as schedule
+from tests.architectures.probe import BEGIN, FACTS, GROUPS, batch, disturb, gradients, losses, ragged
+
+PAPER = Path(__file__).parents[2] / "experiments" / "paper" / "clip_window_rgbnt201.yaml"
 
 
 @pytest.fixture
@@ -68,6 +77,58 @@ def test_heads(build, direct, heads):
     torch.testing.assert_close(found["id"][0], torch.stack(by_head).sum())
 
 
+@pytest.mark.parametrize("direct", ["concatenated", "each", "shared"])
+def test_what_is_aggregated_has_a_head_and_is_what_images_are_found_by(build, direct):
+    """Beside the heads of the features; behind a closed gate it is these. Whole triples alone teach it."""
+    plain, model = build(direct=direct), build(direct=direct, aggregator=MambaSpec()).train()
+    assert set(model.heads) == {*plain.heads, FUSED}
+    for key, value in plain.state_dict().items():
+        assert torch.equal(model.state_dict()[key], value), key
+    given = batch(model)
+    with torch.no_grad():
+        assert torch.equal(model.eval().embed(given), plain.eval().embed(given))
+    disturb(model)
+    some = batch(model, present={"rgb": range(GROUPS), "nir": [0, 1, 2, 5], "tir": range(6)})
+    values = model.values(model.train().encode(some), BEGIN)
+    assert values[f"{FUSED}_pids"].tolist() == some.groups["pids"][[0, 1, 2, 5]].tolist()
+    term = next(term for term in model.terms if term.name == "id")
+    assert {f"{name}_logits" for name in model.widths} <= set(term.needs)
+    with torch.no_grad():
+        items = model.eval().encode(given).items
+        fused = torch.cat([items[f"{role}_{FUSED}"].values for role in SPECTRA], dim=1)
+        torch.testing.assert_close(model.embed(given), torch.nn.functional.normalize(fused, dim=1))
+        assert (fused - torch.cat([items[role].values for role in SPECTRA], dim=1)).abs().max() > 0.01
+
+
+@pytest.mark.parametrize("tokens", ["as_published", "before_projection"])
+@pytest.mark.parametrize("injection", ["add", "concat"])
+def test_the_aggregator_reads_projected_tokens(build, tokens, injection):
+    model = build(aggregator=MambaSpec(), tokens=tokens, windows=WindowSpec(scales=(4,), injection=injection))
+    disturb(model).eval()
+    given = batch(model, ["nir"])
+    rows = torch.arange(GROUPS)
+    with torch.no_grad():
+        camids = given.groups["camids"]
+        x = model.vision.norm_pre(model.sie(model.vision.embed(given.inputs["nir"].values), camids, camids))
+        x, _ = model.synergy(model.vision.blocks, x, rows)
+        projected = model.projection(model.vision.norm(x))
+        items = model.encode(given).items
+        wanted = model.aggregator(items["nir"].values, projected[:, 1:], torch.ones_like(rows), rows)
+        torch.testing.assert_close(items[f"nir_{FUSED}"].values, wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_a_group_that_lacks_a_role_is_aggregated_without_it(build):
+    """The other roles of a group are what they would be in a batch where nobody has that role."""
+    model = disturb(build(aggregator=MambaSpec(both_ways=True))).eval()
+    mixed = batch(model, present={"rgb": range(GROUPS), "nir": [0, 3], "tir": range(GROUPS)})
+    with torch.no_grad():
+        whole = model.embed(mixed)
+        two, all_three = model.embed(batch(model, ["rgb", "tir"])), model.embed(batch(model))
+    lacking = [1, 2, 4, 5, 6, 7]
+    torch.testing.assert_close(whole[lacking], two[lacking], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(whole[[0, 3]], all_three[[0, 3]], rtol=1e-4, atol=1e-5)
+
+
 def test_an_embedding_has_a_place_for_each_role_and_zeros_for_those_that_lack(build):
     for knobs in ({}, {"direct": "each"}, {"direct": "each", "retrieval": "after_neck"}, {"retrieval": "after_neck"}):
         model = build(**knobs).eval()
@@ -111,6 +172,7 @@ def test_a_window_larger_than_the_grid(build):
 @pytest.mark.parametrize(
     ("knobs", "told"),
     [
+        ({"aggregator": MambaSpec()}, "it mixes the tokens of several roles, and there is one"),
         ({"roles": ("rgb", "sketch")}, "unknown spectrum 'sketch'; allowed: nir, rgb, tir"),
         ({"roles": ()}, "name at least one of rgb, nir, tir"),
         ({"windows": None, "tokens": "as_published"}, "windows is null"),
@@ -126,3 +188,30 @@ def test_choices_that_do_not_fit(knobs, told):
     with pytest.raises(ValidationError, match=told) as caught:
         Spec(**knobs)
     assert len(caught.value.errors()) == 1
+
+
+def test_optimiser_groups_are_those_of_mambapro(build):
+    """6dc4cb7: 3.5e-4 for what is new, 5e-6 for a trunk that is not frozen; a bias twice as fast, the same decay."""
+    model = build(aggregator=MambaSpec(), adapter=AdapterSpec(), prompt=PromptSpec(), new_lr_factor=70.0)
+    for name, _ in model.named_parameters():
+        rule = model.group_rule(name)
+        rate = 5e-6 if name.startswith(("vision.", "projection.")) else 3.5e-4
+        assert 5e-6 * rule.lr_factor == pytest.approx(rate * (2.0 if name.endswith("bias") else 1.0)), name
+        assert rule.weight_decay_factor == 1.0
+
+
+def test_the_paper_settings_are_those_of_mambapro():
+    """Adam at 3.5e-4, decay 1e-4; 10 epochs from .01 of it, then half a cosine to .001; 60 epochs of 16 x 4; fp16."""
+    spec = load_spec(PAPER).spec
+    optimizer, batches = spec.train.optimizer, spec.train.batch
+    assert (optimizer.kind, optimizer.lr, optimizer.weight_decay) == ("adam", 3.5e-4, 1e-4)
+    assert (batches.sampler, batches.size, batches.instances) == ("identity", 64, 4)
+    assert (spec.train.length.epochs, spec.runtime.precision) == (60, "fp16")
+    model = spec.model
+    assert (model.id, model.triplet, model.margin, model.new_lr_factor, model.freeze) == (0.25, 1.0, None, 1.0, True)
+    factor = schedule(spec.train.schedule)
+    for epoch in range(60):
+        late = (1 + math.cos(math.pi * (epoch - 10) / 50)) / 2
+        wanted = 0.01 + 0.99 * epoch / 10 if epoch < 10 else 0.001 + 0.999 * late
+        assert factor(Progress(epoch * 7 + 3, 7, 420)) == pytest.approx(wanted, abs=1e-12)
+    assert factor(Progress(420, 7, 420)) == pytest.approx(0.001)

@@ -335,7 +335,7 @@ CASES: dict[str, tuple[str | bytes, tuple[str, ...], list[str]]] = {
         HEAD + "train: {schedule: {kind: chain, segments: []}}\n",
         (),
         [
-            "bad.yaml:4:43: train.schedule.segments: expected a list of at least 1 (each a mapping (start, end, length, shape)), got an empty list"
+            "bad.yaml:4:43: train.schedule.segments: expected a list of at least 1 (each a mapping (start, end, length, shape, elapsed)), got an empty list"
         ],
     ),
     "unknown slot variant": (
