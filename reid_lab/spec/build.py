@@ -36,17 +36,28 @@ class Broken:
 BROKEN: Final = Broken()
 
 
+Key = tuple[int, type[Section], str]
+"""A mapping's place in memory, the section that it is to be, and its path."""
+Built = tuple[Table, Section]
+"""The mapping, kept so that its place in memory stays its own, and its section."""
+
+
 class Builder:
     """Builds sections and collects faults.
 
     Args:
         whole: False when a layer could not be read, so that a missing key means nothing.
         besides: keys that a file may have at the top besides the section's fields.
+        known: what another builder has `built`; a mapping of its own tree is not built again.
     """
 
-    def __init__(self, whole: bool = True, besides: Sequence[str] = ()) -> None:
+    def __init__(
+        self, whole: bool = True, besides: Sequence[str] = (), known: Mapping[Key, Built] | None = None
+    ) -> None:
         self.whole = whole
         self.besides = besides
+        self.known = known or {}
+        self.built: dict[Key, Built] = {}
         self.faults: list[tuple[Mark, Fault]] = []
 
     def fault(self, mark: Mark, path: str, what: str) -> None:
@@ -72,24 +83,29 @@ class Builder:
             at: where to report what is missing.
             given: fields that are built already.
         """
+        key = (id(table), kind, path)
+        if key in self.known:
+            return self.known[key][1]
         values: dict[str, Any] = dict(given or {})
         sound = all(value is not BROKEN for value in values.values())
-        for key, entry in table.entries.items():
-            if key in values:
+        for name, entry in table.entries.items():
+            if name in values:
                 continue
-            if key not in kind.model_fields:
-                self.unknown_key(entry, key, _join(path, key), kind.model_fields)
+            if name not in kind.model_fields:
+                self.unknown_key(entry, name, _join(path, name), kind.model_fields)
                 sound = False
                 continue
-            values[key] = self.value(of_field(kind.model_fields[key]), entry.node, _join(path, key), entry.key)
-            sound = sound and values[key] is not BROKEN
-        broken = {key for key, value in values.items() if value is BROKEN}
+            values[name] = self.value(of_field(kind.model_fields[name]), entry.node, _join(path, name), entry.key)
+            sound = sound and values[name] is not BROKEN
+        broken = {name for name, value in values.items() if value is BROKEN}
         try:
             built = kind.model_validate({k: v for k, v in values.items() if v is not BROKEN})
         except ValidationError as error:
             for found in error.errors(include_url=False, include_input=False):
                 self._tell(found, kind, table, path, at, broken, sound)
             return BROKEN
+        if sound and given is None:
+            self.built[key] = table, built
         return built if sound else BROKEN
 
     def unknown_key(self, entry: Entry, key: str, path: str, allowed: Mapping[str, FieldInfo]) -> None:

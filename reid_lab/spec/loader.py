@@ -54,19 +54,23 @@ def load(path: str | Path, sets: Sequence[str] = (), *, registries: Registries) 
     path = Path(path)
     layers = gather(path, sets)
     builder = Builder(layers.whole, besides=("extends",))
+    spec, tree = assemble(layers, registries, builder, Mark(str(path), 1, 1))
+    faults = in_order(builder, layers)
+    if faults or spec is None:
+        raise SpecError(*faults)
+    return Loaded(spec, origins(spec, tree), path)
+
+
+def assemble(layers: Layers, registries: Registries, builder: Builder, top: Mark) -> tuple[RunSpec | None, Table]:
+    """The spec of some layers, None when the builder has recorded a fault; and the tree that it was built from."""
     chosen = _choose(layers, registries, builder)
     tree = _stack(layers.tables, chosen)
-    top = Mark(str(path), 1, 1)
     parts: dict[str, Section | Broken] = {
         name: BROKEN if kind is None else _part(builder, tree, name, kind) for name, kind in chosen.items()
     }
     spec = builder.section(RunSpec, tree, "", top, parts)
     _protocol(tree, registries, builder)
-    told = {fault.where for fault in layers.faults}
-    faults = [*layers.faults, *(fault for fault in _in_order(builder, layers) if fault.where not in told)]
-    if faults or not isinstance(spec, RunSpec):
-        raise SpecError(*dict.fromkeys(faults))
-    return Loaded(spec, _origins(spec, tree), path)
+    return (None if builder.faults or not isinstance(spec, RunSpec) else spec), tree
 
 
 def _choose(layers: Layers, registries: Registries, builder: Builder) -> dict[str, type[Section] | None]:
@@ -118,24 +122,26 @@ def _protocol(tree: Table, registries: Registries, builder: Builder) -> None:
             builder.fault(named.node.mark, "eval.protocol", not_among(name, registries.protocols))
 
 
-def _in_order(builder: Builder, layers: Layers) -> list[Fault]:
-    """The builder's faults, by layer, line and column."""
+def in_order(builder: Builder, layers: Layers) -> list[Fault]:
+    """The layers' faults, then the builder's at other places, by layer, line and column."""
     rank = {table.mark.source: index for index, table in reversed(list(enumerate(layers.tables)))}
 
     def place(found: tuple[Mark, Fault]) -> tuple[int, int, int]:
         mark = found[0]
         return rank.get(mark.source, len(rank)), mark.line, mark.column
 
-    return [fault for _, fault in sorted(builder.faults, key=place)]
+    told = {fault.where for fault in layers.faults}
+    found = (fault for _, fault in sorted(builder.faults, key=place))
+    return list(dict.fromkeys((*layers.faults, *(fault for fault in found if fault.where not in told))))
 
 
-def _origins(spec: RunSpec, tree: Table) -> dict[str, str]:
+def origins(spec: RunSpec, tree: Table) -> dict[str, str]:
     """Where each value of the resolved spec comes from, list elements included."""
-    origins: dict[str, str] = {}
+    found: dict[str, str] = {}
 
     def visit(value: object, node: Node | None, path: str) -> None:
         if path:
-            origins[path] = str(node.mark) if node else "default"
+            found[path] = str(node.mark) if node else "default"
         if isinstance(value, dict):
             entries = node.entries if isinstance(node, Table) else {}
             for key, inner in value.items():
@@ -147,7 +153,7 @@ def _origins(spec: RunSpec, tree: Table) -> dict[str, str]:
                 visit(inner, items[index] if index < len(items) else None, f"{path}.{index}")
 
     visit(spec.plain(), tree, "")
-    return origins
+    return found
 
 
 def load_data(name: str, sets: Sequence[str] = (), *, registries: Registries) -> DataSpec:
@@ -168,7 +174,7 @@ def load_data(name: str, sets: Sequence[str] = (), *, registries: Registries) ->
         tree = merge(tree, table, (Alternative(kind),), {})
     assert isinstance(tree, Table)
     built = builder.section(kind, tree, "", tree.mark)
-    faults = [*layers.faults, *_in_order(builder, layers)]
+    faults = in_order(builder, layers)
     if faults or not isinstance(built, DataSpec):
         raise SpecError(*faults)
     return built
