@@ -120,9 +120,14 @@ def check_named(spec: RunSpec, runs: Path) -> None:
 
 def identify_run(spec: RunSpec, source: Source, runs: Path) -> tuple[str, dict[str, Any]]:
     """The identity of a run and the parts beside the spec that it is made of."""
+    return identify_spec(spec, source.dataset.digest, runs)
+
+
+def identify_spec(spec: RunSpec, data: str, runs: Path) -> tuple[str, dict[str, Any]]:
+    """As `identify_run`, from the digest of the data."""
     start = init_file(spec, runs)
     parts = {
-        "data": source.dataset.digest,
+        "data": data,
         "metrics": METRICS_VERSION,
         "versions": {
             "architecture": architecture(spec).result_version,

@@ -58,6 +58,15 @@ class Interrupted(UserError):
     exit_code = 130
 
 
+class Pruned(Exception):
+    """Raised by a caller's `on_eval`: the run is not worth going on with. No mistake, hence no `UserError`.
+
+    run_id: of the run that ended so; `experiment.run` fills it in.
+    """
+
+    run_id: str | None = None
+
+
 def nearest(name: str, allowed: Iterable[str]) -> str | None:
     """The allowed name that is most like `name`, or None when none is near."""
     by_case = {a.lower(): a for a in sorted(allowed)}

@@ -6,13 +6,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from rich.console import Console
@@ -28,6 +26,7 @@ from reid_lab.assembly import (
     check_named,
     fit_plan,
     identify_run,
+    identify_spec,
     init_file,
     open_source,
 )
@@ -35,32 +34,36 @@ from reid_lab.contracts import RunResult
 from reid_lab.data.items import left_out_in_words
 from reid_lab.data.loader import TrainStream
 from reid_lab.data.protocols import Retrieval
+from reid_lab.data.seal import lifted, sealed
 from reid_lab.data.splits import only
-from reid_lab.engine.checkpoint import load_weights
+from reid_lab.engine.checkpoint import drop_state, load_weights, saved_step
 from reid_lab.engine.evaluate import peak_memory
 from reid_lab.engine.fit import fit
 from reid_lab.engine.plan import FitPlan
 from reid_lab.engine.runtime import Runtime
 from reid_lab.engine.silent import Mute
 from reid_lab.engine.terms import check_stages
-from reid_lab.errors import DataError, Fault, Interrupted, RunError, UserError
+from reid_lab.errors import DataError, Fault, Pruned, RunError, UserError
 from reid_lab.measuring import Found
 from reid_lab.refit import refit
 from reid_lab.reload import recorded, reloaded, respecified
 from reid_lab.results import draw, keep, mark, report, result_of
-from reid_lab.spec.identity import run_id
+from reid_lab.spec.identity import canonical, run_id
 from reid_lab.spec.loader import Loaded
 from reid_lab.spec.run import RunSpec
-from reid_lab.spec.section import walk
-from reid_lab.spec.show import resolved_yaml
 from reid_lab.tracking.journal import Journal
 from reid_lab.tracking.lock import RunLock
-from reid_lab.tracking.mirror import Mirror, sync
+from reid_lab.tracking.members import Member as Member
+from reid_lab.tracking.members import claim
+from reid_lab.tracking.mirror import sync
 from reid_lab.tracking.mlflow_store import Store
-from reid_lab.tracking.provenance import environment, source
-from reid_lab.tracking.records import seconds_spent
+from reid_lab.tracking.opening import opened
+from reid_lab.tracking.records import curve, seconds_spent
 from reid_lab.tracking.replay import unsent
-from reid_lab.tracking.runs import RunFolder, attempts, find, write_atomic
+from reid_lab.tracking.runs import RunFolder, attempts, find
+
+Stage = Literal["fit", "test"]
+OnEval = Callable[[int, Mapping[str, float]], None]
 
 
 def run(
@@ -71,11 +74,22 @@ def run(
     fresh: bool = False,
     resume: bool = False,
     labels: Labels | None = None,
+    until: Stage = "test",
+    on_eval: OnEval | None = None,
+    member: Member | None = None,
 ) -> RunResult:
     """Computes a run, goes on with an unfinished attempt, or prints a finished one.
 
     fresh: begins the next attempt. resume: refuses to begin one. labels: further labels of the
-    training groups. Raises `UserError`s only, for all that the user can mend.
+    training groups. until: the last stage; after `fit`, the same call with `test` goes on. member: its place in a
+    study, which is recorded.
+
+    on_eval(step, metrics) is told of every evaluation on val, in order: before anything is computed, of those that
+    an earlier process has left behind, so that a caller that was killed learns what it missed. It may raise
+    `Pruned`, which ends the run for good: the same call raises it again, with nothing computed. When such a run is
+    wanted with its test, or one whose weights were dropped, it begins anew as the next attempt.
+
+    Raises `UserError`s, for all that the user can mend, and what `on_eval` raises.
     """
     spec = loaded.spec
     runtime = Runtime.start(spec.runtime.device, spec.runtime.precision, spec.runtime.threads, spec.runtime.compile)
@@ -83,35 +97,70 @@ def run(
         runtime.main_only(lambda: check_named(spec, runs))
         whole = _opened_once(spec, labels, runtime)
         name, identity_parts = identify_run(spec, whole, runs)
-        folder = runtime.main_only(lambda: _attempt(name, runs, fresh=fresh, resume=resume))
-        if not runtime.main_only(lambda: folder.finished("test")):
+        folder = runtime.main_only(lambda: _attempt(name, runs, until, fresh=fresh, resume=resume))
+        if runtime.main_only(lambda: _ended(folder, until)):
+            runtime.main_only(lambda: _again(folder, spec, console, on_eval, member))
+        else:
             training = _prepared(spec, whole)
             sources = dict(whole.dataset.sources)
             facts = {"identity": name, **identity_parts, "facts": asdict(whole.facts), "sources": sources}
-            with _opened(folder, loaded, runtime, facts) as book:
+            with _opened(folder, loaded, runtime, facts, member) as book:
                 _tell_left_out(whole, book, console)
-                if not runtime.main_only(lambda: folder.finished("fit")):
-                    _fit(training, folder, book, init_file(spec, runs), console)
-                tested = training.parts
-                if spec.train.fit_on == "train+val":
-                    selected = runtime.main_only(folder.summary)["best_step"]
-                    tested = refit(
-                        training.parts,
-                        whole,
-                        steps_per_epoch=training.stream.steps_per_epoch,
-                        selected=selected,
-                        start=init_file(spec, runs),
-                        folder=folder,
-                        book=book,
-                    )
-                if not runtime.main_only(lambda: folder.finished("test")):
-                    _test(tested.over(whole), folder, book)
-        elif runtime.is_main:
-            console.print(f"{folder.run_id} is finished already (--fresh computes it again)")
-            _catch_up(folder, spec, console)
-        return runtime.main_only(lambda: report(folder, console, spec))
+                if runtime.main_only(lambda: folder.finished("fit")):
+                    runtime.main_only(lambda: _tell(folder, on_eval))
+                else:
+                    _fit(training, folder, book, init_file(spec, runs), console, on_eval)
+                if until == "test":
+                    _on_to_test(training, whole, folder, book, init_file(spec, runs))
+        result = runtime.main_only(lambda: report(folder, console, spec))
+        return replace(result, test=None) if until == "fit" else result
     finally:
         runtime.close()
+
+
+def identified(spec: RunSpec, runs: Path) -> str:
+    """The identity of a spec's run, without computing it.
+
+    A data set is opened once in a process for each section `data`. Raises as `run`, for what is named and not there.
+    """
+    section = canonical(spec.data.model_dump(mode="json"))
+    if section not in _digests:
+        _digests[section] = open_source(spec.data, trained=True).dataset.digest
+    return identify_spec(spec, _digests[section], runs)[0]
+
+
+_digests: dict[str, str] = {}
+
+
+def found(identity: str, runs: Path, stage: str) -> RunFolder | None:
+    """The latest attempt at a run that has finished a stage (`fit`, `test`, or ended as `pruned`); None without one."""
+    return next((folder for folder in reversed(attempts(runs, identity)) if folder.finished(stage)), None)
+
+
+def _ended(folder: RunFolder, until: Stage) -> bool:
+    return folder.finished(until) or folder.finished("pruned")
+
+
+def _again(folder: RunFolder, spec: RunSpec, console: Console, on_eval: OnEval | None, member: Member | None) -> None:
+    """A run that is asked for again, and has ended."""
+    if member is not None:
+        claim(folder, member)
+    _catch_up(folder, spec, console)
+    _tell(folder, on_eval)
+    if folder.finished("pruned"):
+        error = Pruned(folder.summary()["pruned"])
+        error.run_id = folder.run_id
+        raise error
+    console.print(f"{folder.run_id} is finished already (--fresh computes it again)")
+
+
+def _tell(folder: RunFolder, on_eval: OnEval | None, until: int | None = None) -> None:
+    """Tells of the evaluations that the journal holds, up to a step."""
+    if on_eval is None:
+        return
+    for step, metrics in curve(folder.journal).items():
+        if until is None or step <= until:
+            on_eval(step, metrics)
 
 
 @dataclass(frozen=True)
@@ -127,7 +176,9 @@ class _Training:
 def _prepared(spec: RunSpec, whole: Source) -> _Training:
     """Everything that can be found wrong before the run's folder exists: a spec that cannot be built leaves nothing."""
     on_test = spec.eval.select_on == "test"
-    parts = assemble(spec, whole if on_test else replace(whole, dataset=only(whole.dataset, ("train", "val"))))
+    learned_from = whole if on_test else replace(whole, dataset=only(whole.dataset, ("train", "val")))
+    with _sealed(spec):
+        parts = assemble(spec, learned_from)
     split = "test" if on_test else "val"
     asked = measuring.tasks(parts, split)
     if not asked and spec.eval.select_on != "last":
@@ -136,6 +187,11 @@ def _prepared(spec: RunSpec, whole: Source) -> _Training:
     plan = fit_plan(spec, stream.steps_per_epoch)
     check_stages(parts.model, plan.stages)
     return _Training(parts, stream, plan, asked)
+
+
+def _sealed(spec: RunSpec) -> AbstractContextManager[None]:
+    """Keeps test items from what is fitted, unless the spec selects on them, which marks the run."""
+    return nullcontext() if spec.eval.select_on == "test" else sealed(spec.model.name)
 
 
 def _catch_up(folder: RunFolder, spec: RunSpec, console: Console) -> None:
@@ -154,81 +210,38 @@ def _opened_once(spec: RunSpec, labels: Labels | None, runtime: Runtime) -> Sour
     return held[0] if held else open_source(spec.data, labels, trained=True)
 
 
-def _attempt(name: str, runs: Path, *, fresh: bool, resume: bool) -> RunFolder:
-    """The attempt at a run that is to be computed, or that is finished already."""
+def _attempt(name: str, runs: Path, until: Stage, *, fresh: bool, resume: bool) -> RunFolder:
+    """The attempt at a run that is to be computed, or that has ended already."""
     there = next(p for p in (runs.absolute(), *runs.absolute().parents) if p.exists())
     if not there.is_dir():
         raise RunError(Fault(f"is no folder; runs cannot be kept in {runs}", str(there)))
     known = attempts(runs, name)
-    if resume and (not known or known[-1].finished("test")):
-        state = "is finished" if known else "was never begun"
+    latest = known[-1] if known else None
+    begin = fresh or latest is None or _closed(latest, until)
+    if resume and (latest is None or begin or _ended(latest, until)):
+        state = "was never begun" if latest is None else "is finished" if latest.finished(until) else "was ended"
         raise RunError(f"--resume: the run {name[:12]} {state}; leave --resume out, or give --fresh")
-    latest = known[-1].attempt if known else 0
-    return RunFolder(runs / run_id(name, latest + 1 if fresh or not known else latest))
+    number = latest.attempt if latest is not None else 0
+    return RunFolder(runs / run_id(name, number + 1 if begin else number))
+
+
+def _closed(folder: RunFolder, until: Stage) -> bool:
+    """Whether an attempt cannot reach a stage any more: it stays as it is, and the next attempt begins."""
+    if folder.finished(until):
+        return False
+    return bool(folder.dropped) or (until == "test" and folder.finished("pruned"))
 
 
 @contextmanager
-def _opened(folder: RunFolder, loaded: Loaded, runtime: Runtime, facts: dict[str, Any]) -> Iterator[Journal | None]:
-    """The run's folder, locked, with its journal and mirror; on ranks other than the first, nothing."""
+def _opened(
+    folder: RunFolder, loaded: Loaded, runtime: Runtime, facts: dict[str, Any], member: Member | None
+) -> Iterator[Journal | None]:
+    """The run's folder, as `tracking.opening.opened`; on ranks other than the first, nothing."""
     if not runtime.is_main:
         yield None
         return
-    spec = loaded.spec
-    strict = runtime.device.type == "cpu"
-    with RunLock(folder.path), Journal(folder.journal, strict=strict) as journal:
-        mirror: Mirror | None = None
-        try:
-            _begin(folder, loaded, journal, runtime, facts)
-            if spec.tracking.uri != "off":
-                mirror = Mirror(journal, Store.of(folder.path.parent, spec.tracking.uri))
-            yield journal
-            journal.stop("finished")
-        except (Interrupted, KeyboardInterrupt):
-            journal.stop("interrupted")
-            raise
-        except BaseException as error:
-            journal.stop("failed", " ".join(str(error).split())[:500] or type(error).__name__)
-            raise
-        finally:
-            if mirror is not None:
-                mirror.close(60.0)
-
-
-def _begin(folder: RunFolder, loaded: Loaded, journal: Journal, runtime: Runtime, facts: dict[str, Any]) -> None:
-    """Records what is going to be computed, and from what."""
-    spec, code, device = loaded.spec, source(), str(runtime.device)
-    changes = code.pop("diff", "")
-    written = resolved_yaml(loaded)
-    write_atomic(folder.path / "spec.yaml", written)
-    facts = {**facts, "spec_file": hashlib.sha256(written.encode()).hexdigest()}
-    write_atomic(folder.path / "identity.json", json.dumps(facts, indent=1))
-    write_atomic(folder.path / "environment.json", json.dumps({**environment(device), **code}, indent=1))
-    write_atomic(folder.path / "changes.diff", changes)
-    tags = {"reid_lab.seed": str(spec.seed), "reid_lab.identity": facts["identity"], "reid_lab.device": device}
-    if code:
-        tags |= {"mlflow.source.git.commit": code["commit"], "mlflow.source.git.branch": code.get("branch", "")}
-    if spec.eval.select_on == "test":
-        tags["reid_lab.select_on_test"] = "true"
-    if spec.train.fit_on != "train":
-        tags["reid_lab.fit_on"] = spec.train.fit_on
-    experiment = spec.tracking.experiment or spec.name
-    journal.start(
-        run_id=folder.run_id,
-        experiment=experiment,
-        run_name=f"{spec.name} seed {spec.seed}",
-        tags=tags,
-        description=spec.description,
-    )
-    for leaf in walk(spec):
-        if not leaf.local:
-            journal.record("param", leaf.path, 0, _plain(leaf.value))
-    journal.record("param", "world_size", 0, runtime.world)  # losses agree to 1e-5 only between different sizes
-    for name, digest in {spec.data.name: facts["data"], **facts["sources"]}.items():
-        journal.record("input", name, 0, {"digest": digest})
-    for name in ("spec.yaml", "identity.json", "environment.json", "changes.diff"):
-        if (folder.path / name).stat().st_size:
-            journal.artifact(name, folder.path / name)
-    journal.flush()
+    with opened(folder, loaded, facts, device=str(runtime.device), world=runtime.world, member=member) as journal:
+        yield journal
 
 
 def _tell_left_out(whole: Source, book: Journal | None, console: Console) -> None:
@@ -240,31 +253,40 @@ def _tell_left_out(whole: Source, book: Journal | None, console: Console) -> Non
         book.record("note", "left_out", 0, {"images": len(left), "first": list(left[:100])})
 
 
-def _plain(value: Any) -> Any:
-    """A field's value as plain data (stages are sections in a tuple)."""
-    if hasattr(value, "model_dump"):
-        return value.model_dump(mode="json")
-    return [_plain(v) for v in value] if isinstance(value, tuple | list) else value
-
-
-def _fit(training: _Training, folder: RunFolder, book: Journal | None, start: Path | None, console: Console) -> None:
+def _fit(
+    training: _Training,
+    folder: RunFolder,
+    book: Journal | None,
+    start: Path | None,
+    console: Console,
+    on_eval: OnEval | None,
+) -> None:
     """Stage one: trains and selects. `start`: the checkpoint to begin from."""
     parts, asked, spec = training.parts, training.tasks, training.parts.spec
     if start is not None:
         load_weights(start, parts.model)
+    parts.runtime.main_only(lambda: _tell(folder, on_eval, saved_step(folder.checkpoints)))
+
+    def evaluated(step: int, metrics: Mapping[str, float]) -> None:
+        if on_eval is not None:
+            with lifted():
+                on_eval(step, metrics)
+
     reporter = shown.reporter(console, "test" if spec.eval.select_on == "test" else "val")
     try:
-        result = fit(
-            parts.model,
-            training.stream,
-            training.plan,
-            runtime=parts.runtime,
-            prepare=parts.prepare_training,
-            recorder=book or Mute(),
-            folder=folder.checkpoints,
-            evaluate=(lambda: measuring.metrics(parts, asked)) if asked else None,
-            reporter=reporter,
-        )
+        with _sealed(spec):
+            result = fit(
+                parts.model,
+                training.stream,
+                training.plan,
+                runtime=parts.runtime,
+                prepare=parts.prepare_training,
+                recorder=book or Mute(),
+                folder=folder.checkpoints,
+                evaluate=(lambda: measuring.metrics(parts, asked)) if asked else None,
+                on_eval=evaluated,
+                reporter=reporter,
+            )
     finally:
         reporter.close()
         training.stream.close()
@@ -288,6 +310,26 @@ def _fit(training: _Training, folder: RunFolder, book: Journal | None, start: Pa
     book.record("final", "final/weights", result.last_step, {"sha256": result.weights_sha256, "best": result.best_step})
     book.flush()
     folder.finish("fit", summary)
+    drop_state(folder.checkpoints)
+
+
+def _on_to_test(
+    training: _Training, whole: Source, folder: RunFolder, book: Journal | None, start: Path | None
+) -> None:
+    """From a finished `fit` to a finished `test`, by way of the second training that the spec may ask for."""
+    main_only, tested = training.parts.runtime.main_only, training.parts
+    if tested.spec.train.fit_on == "train+val":
+        tested = refit(
+            training.parts,
+            whole,
+            steps_per_epoch=training.stream.steps_per_epoch,
+            selected=main_only(folder.summary)["best_step"],
+            start=start,
+            folder=folder,
+            book=book,
+        )
+    if not main_only(lambda: folder.finished("test")):
+        _test(tested.over(whole), folder, book)
 
 
 def _test(parts: Parts, folder: RunFolder, book: Journal | None) -> None:

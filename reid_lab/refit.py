@@ -15,8 +15,9 @@ from reid_lab import console as shown
 from reid_lab.assembly import Parts, Source, assemble, fit_plan
 from reid_lab.contracts import Recorder
 from reid_lab.data.items import facts as data_facts
+from reid_lab.data.seal import sealed
 from reid_lab.data.splits import View, merge_val, only
-from reid_lab.engine.checkpoint import load_weights
+from reid_lab.engine.checkpoint import drop_state, load_weights
 from reid_lab.engine.fit import fit
 from reid_lab.engine.silent import Mute
 from reid_lab.tracking.journal import Journal
@@ -73,7 +74,9 @@ def refit(
         book: its journal; None on ranks other than the first.
     """
     spec, runtime = parts.spec, parts.runtime
-    again = assemble(spec, merged(whole))
+    learned_from = merged(whole)
+    with sealed(spec.model.name):
+        again = assemble(spec, learned_from)
     if not runtime.main_only(lambda: folder.finished("refit")):
         stream = again.stream()
         plan = fit_plan(spec, stream.steps_per_epoch)
@@ -83,16 +86,17 @@ def refit(
             load_weights(start, again.model)
         reporter = shown.reporter(shown.stdout(), "val")
         try:
-            result = fit(
-                again.model,
-                stream,
-                plan,
-                runtime=runtime,
-                prepare=again.prepare_training,
-                recorder=Renamed(book or Mute()),
-                folder=folder.refit,
-                reporter=reporter,
-            )
+            with sealed(spec.model.name):
+                result = fit(
+                    again.model,
+                    stream,
+                    plan,
+                    runtime=runtime,
+                    prepare=again.prepare_training,
+                    recorder=Renamed(book or Mute()),
+                    folder=folder.refit,
+                    reporter=reporter,
+                )
         finally:
             reporter.close()
             stream.close()
@@ -102,4 +106,5 @@ def refit(
             book.flush()
             facts = {"identities": again.source.facts.identities}
             folder.finish("refit", {"fitted_on": "train+val", "refit_steps": length, "refit_facts": facts})
+            drop_state(folder.refit)
     return again

@@ -99,6 +99,10 @@ def _words(items: Items, task: Retrieval, query: int) -> str:
 def result_of(folder: RunFolder) -> RunResult:
     """What the finished stages of a run found. Raises `RunError` while `fit` is not finished."""
     found = folder.summary()
+    if "pruned" in found.get("stages", ()):
+        raise RunError(
+            f"{folder.run_id} was pruned after step {found['last_step']} ({found['pruned']}); it has no result"
+        )
     if "fit" not in found.get("stages", ()):
         raise RunError(f"{folder.run_id} is not finished; the command that began it goes on with it")
     keys = ("seed", "best_step", "val", "seconds", "parameters", "trainable", "peak_memory", "selected_on")
@@ -158,12 +162,20 @@ def _begun(folder: RunFolder) -> dict[str, Any]:
     return {"name": value["experiment"], "seed": value["tags"].get("reid_lab.seed", "")}
 
 
+def _state(folder: RunFolder, stages: Sequence[str]) -> str:
+    if "test" in stages or "pruned" in stages:
+        return "finished" if "test" in stages else "pruned"
+    if in_use(folder.path):
+        return "running"
+    return "fitted" if "fit" in stages else "unfinished"
+
+
 def run_rows(runs: Path) -> Iterator[tuple[str, ...]]:
     """One row per run, in the order of `RUN_COLUMNS`."""
     for folder in folders(runs):
         found = folder.summary() or _begun(folder)
         stages = found.get("stages", [])
-        state = "finished" if "test" in stages else "running" if in_use(folder.path) else "unfinished"
+        state = _state(folder, stages)
         state = ", ".join((state, *marks(found.get("selected_on", ""), found.get("fitted_on", "train"))))
         val, test = found.get("val") or {}, found.get("test") or {}
         numbers = [f"{m[k]:.2f}" if k in m else "" for m, k in ((val, "mAP"), (test, "mAP"), (test, "R1"))]

@@ -62,9 +62,15 @@ class DatasetEntry:
 
     def reader(self, spec: DataSpec) -> Reader | None:
         """What reads the folder of this data set; None for a data set that is no folder."""
+        from reid_lab.data.seal import refuse_opening
+
+        refuse_opening(spec.name)
         return None if self.opener else getattr(import_module(self.module), "reader")(spec)  # noqa: B009
 
     def _opened(self, spec: DataSpec, cache: Path, *, lenient: bool = False) -> Dataset:
+        from reid_lab.data.seal import refuse_opening
+
+        refuse_opening(spec.name)
         if self.opener:
             opener = cast("Callable[..., Dataset]", getattr(import_module(self.module), self.opener))
             return opener(spec, cache, lenient=lenient) if self.has_val else opener(spec, cache)

@@ -162,6 +162,20 @@ def identify(path: Path) -> tuple[int, str]:
     return manifest["facts"]["step"], weights_sha256(manifest["tensors"])
 
 
+def saved_step(folder: Path) -> int:
+    """The step of the folder's `last`, from which training would go on; -1 without a readable one."""
+    try:
+        return identify(folder / LAST)[0]
+    except CheckpointError:  # `load` says what is wrong with it
+        return -1
+
+
+def drop_state(folder: Path) -> None:
+    """Removes what only a training under way needs: `last` and its predecessor, with the optimiser's state."""
+    for name in (LAST, PREVIOUS):
+        (folder / name).unlink(missing_ok=True)
+
+
 def clean(folder: Path) -> None:
     """Removes what a killed process left half-written."""
     for name in (LAST, PREVIOUS, BEST):

@@ -31,7 +31,7 @@ from reid_lab.tracking.records import (
     unpacked,
 )
 
-Status = Literal["finished", "failed", "interrupted"]
+Status = Literal["finished", "failed", "interrupted", "pruned"]
 
 
 class Journal:

@@ -131,6 +131,15 @@ def seconds_spent(path: Path) -> float:
     return (spent + last - begin) / 1000
 
 
+def curve(path: Path) -> dict[int, dict[str, float]]:
+    """What every evaluation during training found, in order: step -> metrics without their group (`mAP`)."""
+    found: dict[int, dict[str, float]] = {}
+    for record, _ in read(path):
+        if record.kind == "val":
+            found.setdefault(record.step, {})[record.name.partition("/")[2]] = record.value
+    return dict(sorted(found.items()))
+
+
 def marker(path: Path) -> Path:
     """The file beside a journal that holds its number of durable bytes."""
     return path.with_suffix(".durable")

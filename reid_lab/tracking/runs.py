@@ -71,7 +71,12 @@ class RunFolder:
 
     @property
     def selected(self) -> Path:
-        """The weights that are tested: those that were selected, or trained anew on train and val."""
+        """The weights that are tested: those that were selected, or trained anew on train and val.
+
+        Raises `RunError` where they were dropped.
+        """
+        if self.dropped:
+            raise RunError(Fault(f"its weights are gone; {self.dropped}", self.run_id))
         return (self.refit if self.finished("refit") else self.checkpoints) / "best.safetensors"
 
     @property
@@ -87,8 +92,13 @@ class RunFolder:
             return {}
         return summary
 
+    @property
+    def dropped(self) -> str:
+        """Why the run keeps no weights; empty where nobody dropped them."""
+        return str(self.summary().get("weights", ""))
+
     def finished(self, stage: str) -> bool:
-        """Whether `fit`, `refit` or `test` is finished."""
+        """Whether `fit`, `refit` or `test` is finished, or the run ended as `pruned`."""
         return stage in self.summary().get("stages", ())
 
     def finish(self, stage: str, facts: Mapping[str, Any]) -> None:

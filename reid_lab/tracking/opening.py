@@ -1,0 +1,129 @@
+"""A run's folder while it is computed: locked, with what is computed written down, its journal and its mirror."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from reid_lab.errors import Interrupted, Pruned
+from reid_lab.spec.loader import Loaded
+from reid_lab.spec.section import walk
+from reid_lab.spec.show import resolved_yaml
+from reid_lab.tracking.journal import Journal
+from reid_lab.tracking.lock import RunLock
+from reid_lab.tracking.members import Member, enter
+from reid_lab.tracking.mirror import Mirror
+from reid_lab.tracking.mlflow_store import Store
+from reid_lab.tracking.provenance import environment, source
+from reid_lab.tracking.records import curve, seconds_spent
+from reid_lab.tracking.runs import RunFolder, write_atomic
+
+
+@contextmanager
+def opened(
+    folder: RunFolder,
+    loaded: Loaded,
+    facts: Mapping[str, Any],
+    *,
+    device: str,
+    world: int = 1,
+    member: Member | None = None,
+) -> Iterator[Journal]:
+    """The journal of a run that is computed inside; how that ends is recorded.
+
+    facts: what the identity is made of (`identity.json`). device, world: where, in how many processes.
+    Raises `RunError` when another process works on the run, and whatever is raised inside.
+    """
+    spec = loaded.spec
+    with RunLock(folder.path), Journal(folder.journal, strict=device == "cpu") as journal:
+        mirror: Mirror | None = None
+        try:
+            _begin(folder, loaded, journal, facts, device, world)
+            if member is not None:
+                enter(journal, member)
+            if spec.tracking.uri != "off":
+                mirror = Mirror(journal, Store.of(folder.path.parent, spec.tracking.uri))
+            yield journal
+            journal.stop("finished")
+        except (Interrupted, KeyboardInterrupt):
+            journal.stop("interrupted")
+            raise
+        except Pruned as error:
+            error.run_id = folder.run_id
+            journal.stop("pruned", _told(error))
+            folder.finish("pruned", _pruned(folder, loaded, _told(error)))
+            raise
+        except BaseException as error:
+            journal.stop("failed", _told(error))
+            raise
+        finally:
+            if mirror is not None:
+                mirror.close(60.0)
+
+
+def _told(error: BaseException) -> str:
+    return " ".join(str(error).split())[:500] or type(error).__name__
+
+
+def _pruned(folder: RunFolder, loaded: Loaded, reason: str) -> dict[str, Any]:
+    """What a pruned run leaves; written after its last record, so that a kill in between prunes it again."""
+    spec, found = loaded.spec, curve(folder.journal)
+    return {
+        "name": spec.name,
+        "seed": spec.seed,
+        "val": found[max(found)] if found else {},
+        "last_step": max(found, default=0),
+        "curve": {str(step): metrics for step, metrics in found.items()},
+        "pruned": reason,
+        "seconds": seconds_spent(folder.journal),
+        "selected_on": spec.eval.select_on,
+    }
+
+
+def _begin(
+    folder: RunFolder, loaded: Loaded, journal: Journal, facts: Mapping[str, Any], device: str, world: int
+) -> None:
+    """Records what is going to be computed, and from what."""
+    spec, code = loaded.spec, source()
+    changes = code.pop("diff", "")
+    written = resolved_yaml(loaded)
+    write_atomic(folder.path / "spec.yaml", written)
+    facts = {**facts, "spec_file": hashlib.sha256(written.encode()).hexdigest()}
+    write_atomic(folder.path / "identity.json", json.dumps(facts, indent=1))
+    write_atomic(folder.path / "environment.json", json.dumps({**environment(device), **code}, indent=1))
+    write_atomic(folder.path / "changes.diff", changes)
+    tags = {"reid_lab.seed": str(spec.seed), "reid_lab.identity": facts["identity"], "reid_lab.device": device}
+    if code:
+        tags |= {"mlflow.source.git.commit": code["commit"], "mlflow.source.git.branch": code.get("branch", "")}
+    if spec.eval.select_on == "test":
+        tags["reid_lab.select_on_test"] = "true"
+    if spec.train.fit_on != "train":
+        tags["reid_lab.fit_on"] = spec.train.fit_on
+    experiment = spec.tracking.experiment or spec.name
+    journal.start(
+        run_id=folder.run_id,
+        experiment=experiment,
+        run_name=f"{spec.name} seed {spec.seed}",
+        tags=tags,
+        description=spec.description,
+    )
+    for leaf in walk(spec):
+        if not leaf.local:
+            journal.record("param", leaf.path, 0, _plain(leaf.value))
+    journal.record("param", "world_size", 0, world)  # losses agree to 1e-5 only between different sizes
+    for name, digest in {spec.data.name: facts["data"], **facts["sources"]}.items():
+        journal.record("input", name, 0, {"digest": digest})
+    for name in ("spec.yaml", "identity.json", "environment.json", "changes.diff"):
+        if (folder.path / name).stat().st_size:
+            journal.artifact(name, folder.path / name)
+    journal.flush()
+
+
+def _plain(value: Any) -> Any:
+    """A field's value as plain data (stages are sections in a tuple)."""
+    if hasattr(value, "model_dump"):
+        return value.model_dump(mode="json")
+    return [_plain(v) for v in value] if isinstance(value, tuple | list) else value
