@@ -69,7 +69,7 @@ def drive(
 
     The same command goes on after an interruption; runs that exist are not computed again.
     """
-    from reid_lab.catalogue import load_study
+    from reid_lab.study.load import load_study
 
     study = load_study(file, sets)
     chosen = None if seeds is None else _seeds(seeds)

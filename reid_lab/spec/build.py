@@ -72,7 +72,7 @@ class Builder:
         table: Table,
         path: str,
         at: Mark,
-        given: Mapping[str, Section | Broken] | None = None,
+        given: Mapping[str, Any] | None = None,
     ) -> Section | Broken:
         """The section of a mapping.
 

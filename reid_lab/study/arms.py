@@ -18,10 +18,10 @@ from reid_lab.errors import SpecError
 from reid_lab.experiment import Member
 from reid_lab.spec.identity import canonical
 from reid_lab.spec.run import RunSpec
-from reid_lab.spec.studies import LoadedStudy
 from reid_lab.spec.study import ObjectiveSpec, TuneSpec
 from reid_lab.study.book import Book
 from reid_lab.study.jobs import Job, Outcome, same_cause
+from reid_lab.study.load import LoadedStudy
 from reid_lab.study.plan import Arm
 from reid_lab.study.search import Asked, Search, Storage, Told
 from reid_lab.study.space import Space, space

@@ -14,11 +14,11 @@ from typing import Any, final
 
 from reid_lab.contracts import RunResult
 from reid_lab.results import result_of
-from reid_lab.spec.studies import LoadedStudy
 from reid_lab.study.arms import ArmWork, objectives, score
 from reid_lab.study.book import Book
 from reid_lab.study.executors import Executor
 from reid_lab.study.jobs import Job, Outcome
+from reid_lab.study.load import LoadedStudy
 from reid_lab.study.search import Storage
 from reid_lab.study.view import View
 from reid_lab.tracking.runs import RunFolder

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from reid_lab import experiment
-from reid_lab.spec.studies import LoadedStudy
+from reid_lab.study.load import LoadedStudy
 from reid_lab.study.space import space
 from reid_lab.study.table import ARM_COLUMNS, arm_rows
 from reid_lab.study.words import duration

@@ -1,0 +1,411 @@
+"""From a study file to a plan whose every arm is validated, or every mistake at once with its place in the file.
+
+Each arm is merged and built once while the file is loaded, so nothing runs that does not validate. With `tune`, each
+arm is also built with the fidelity patch, and at the corners of its space (`Space.corners`); arms that have the same
+space as an earlier one are built at its first and last corner only.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+from reid_lab import catalogue
+from reid_lab.errors import Fault, SpecError, nearest
+from reid_lab.spec.build import BROKEN, Broken, Builder
+from reid_lab.spec.identity import canonical, identifying
+from reid_lab.spec.layers import Layers, gather, merge
+from reid_lab.spec.loader import Loaded, Registries, in_order
+from reid_lab.spec.run import RunSpec
+from reid_lab.spec.shape import Alternative, show
+from reid_lab.spec.study import NAME, ComponentSpec, StudySpec, TuneSpec, mistakes
+from reid_lab.spec.tree import Array, Mark, Node, Scalar, Table, plain
+from reid_lab.spec.variants import Setting, Variants, node
+from reid_lab.study.plan import Arm, Plan, plan
+from reid_lab.study.space import Space, dimensions, space
+
+LONGEST = 120
+"""Characters of an arm's name, which is a folder's name and more."""
+
+_PATH = re.compile(r"[^.\s=]+(\.[^.\s=]+)*")
+
+
+@final
+@dataclass(frozen=True)
+class LoadedStudy:
+    """A study whose arms validate.
+
+    base: the base as it is. settings: of each arm, what its patch sets and where that stands. places: where the other
+    paths that the file sets stand (fidelity, search).
+    """
+
+    spec: StudySpec
+    path: Path
+    name: str
+    plan: Plan
+    base: Loaded
+    variants: Variants
+    settings: Mapping[str, tuple[Setting, ...]]
+    places: Mapping[str, Mark]
+
+    def arm(self, arm: Arm, extra: Mapping[str, Any] = {}, seed: int | None = None) -> Loaded:
+        """The spec of an arm: the base, the arm's patch, `extra` (dotted path -> plain value) and the seed.
+
+        Raises:
+            SpecError: `extra` does not fit, or does not fit the arm.
+        """
+        return self.variants.load(self.changes(arm, extra, seed))
+
+    def variant(self, arm: Arm) -> RunSpec:
+        """The spec of an arm alone, without the origins of its values."""
+        spec = self.variants.attempt(self.settings[arm.name]).spec
+        assert spec is not None
+        return spec
+
+    def changes(self, arm: Arm, extra: Mapping[str, Any] = {}, seed: int | None = None) -> list[Setting]:
+        """What is set over the base, in order."""
+        given = dict(extra) if seed is None else {**extra, "seed": seed}
+        more = [self._setting(path, value) for path, value in given.items()]
+        return [*self.settings[arm.name], *more]
+
+    def space(self, arm: Arm) -> tuple[Space, tuple[str, ...]]:
+        """What the arm's trials search, and the searched paths that it lacks; nothing without `tune`."""
+        tune = self.spec.tune
+        return (Space(), ()) if tune is None else space(self.variant(arm), tune.search)
+
+    def _setting(self, path: str, value: Any) -> Setting:
+        mark = self.places.get(path) or Mark(f"{path}={value}", 0, 1)
+        return Setting(path, mark, node(value, mark))
+
+
+def load_study(path: str | Path, sets: Sequence[str] = (), *, registries: Registries | None = None) -> LoadedStudy:
+    """Read a study file, plan it, and validate every arm.
+
+    Args:
+        path: a YAML file; `base` and `extends` name files relative to it.
+        sets: overrides of the study file, such as `tune.trials=6`.
+        registries: as for experiments; by default those of all rooms.
+
+    Raises:
+        SpecError: with every mistake, in the order of the lines.
+    """
+    path = Path(path)
+    layers = gather(path, sets)
+    tree: Node = Table({}, Mark(str(path), 1, 1))
+    for table in layers.tables:
+        tree = merge(tree, table, (Alternative(StudySpec),), {})
+    assert isinstance(tree, Table)
+    builder = Builder(layers.whole, besides=("extends",))
+    spec = builder.section(StudySpec, tree, "", Mark(str(path), 1, 1), _components(tree, builder))
+    file = _File(tree, builder, path)
+    if isinstance(spec, StudySpec):
+        for keys, what in mistakes(spec):
+            file.fault(keys, what)
+    file.patches()
+    name = file.name()
+    _stop(builder, layers)
+    assert isinstance(spec, StudySpec)
+    variants = Variants(file.base(spec.base, layers), registries or catalogue.registries())
+    found = _Study(file, spec, name, variants)
+    found.check()
+    _stop(builder, layers)
+    return found.loaded()
+
+
+def _stop(builder: Builder, layers: Layers) -> None:
+    faults = in_order(builder, layers)
+    if faults:
+        raise SpecError(*faults)
+
+
+def _components(tree: Table, builder: Builder) -> dict[str, Any] | None:
+    """The components: their levels stand beside `requires` and `excludes`."""
+    entry = tree.entries.get("components")
+    if entry is None or not isinstance(entry.node, Table):
+        return None
+    built: dict[str, Any] = {}
+    for name, component in entry.node.entries.items():
+        path = f"components.{name}"
+        if not isinstance(component.node, Table):
+            what = f"expected a mapping (off, or other levels; requires, excludes), got {show(plain(component.node))}"
+            builder.fault(component.node.mark, path, what)
+            built[name] = BROKEN
+            continue
+        inside = component.node.entries
+        rules = Table({k: e for k, e in inside.items() if k in ("requires", "excludes")}, component.node.mark)
+        levels: dict[str, Any] | Broken = {k: plain(e.node) for k, e in inside.items() if k not in rules.entries}
+        for level, entry in inside.items():
+            if level not in rules.entries and not isinstance(entry.node, Table):
+                what = f"expected a patch, such as {{model.mer: null}}, got {show(plain(entry.node))}"
+                builder.fault(entry.node.mark, f"{path}.{level}", what)
+                levels = BROKEN
+        built[name] = builder.section(ComponentSpec, rules, path, component.key, {"levels": levels})
+    return {"components": BROKEN if any(value is BROKEN for value in built.values()) else built}
+
+
+class _File:
+    """The study file's tree: where things stand in it."""
+
+    def __init__(self, tree: Table, builder: Builder, path: Path) -> None:
+        self.tree, self.builder, self.path = tree, builder, path
+
+    def fault(self, keys: Sequence[str], what: str) -> None:
+        """Record a mistake at the deepest of these keys that the file has."""
+        self.builder.fault(self.mark(keys), ".".join(keys), what)
+
+    def mark(self, keys: Sequence[str]) -> Mark:
+        """Where a value stands; of a mapping, its key."""
+        found: Node = self.tree
+        mark = Mark(str(self.path), 1, 1)
+        for key in keys:
+            if isinstance(found, Table) and key in found.entries:
+                entry = found.entries[key]
+                found = entry.node
+                mark = entry.key if isinstance(found, Table) else found.mark
+            elif isinstance(found, Array) and key.isdecimal() and int(key) < len(found.items):
+                found = found.items[int(key)]
+                mark = found.mark
+        return mark
+
+    def table(self, *keys: str) -> Table:
+        """The mapping at these keys; an empty one when there is none."""
+        found: Node = self.tree
+        for key in keys:
+            entry = found.entries.get(key) if isinstance(found, Table) else None
+            found = entry.node if entry else Scalar(None, self.tree.mark)
+        return found if isinstance(found, Table) else Table({}, self.tree.mark)
+
+    def settings(self, *keys: str) -> tuple[Setting, ...]:
+        """The settings of the patch at these keys."""
+        return tuple(Setting(path, entry.key, entry.node) for path, entry in self.table(*keys).entries.items())
+
+    def patches(self) -> None:
+        """Judge the paths of all patches, as far as that needs no base."""
+        levels = [
+            ("components", name, level)
+            for name, entry in self.table("components").entries.items()
+            if isinstance(entry.node, Table)
+            for level in entry.node.entries
+            if level not in ("requires", "excludes")
+        ]
+        for keys in (*levels, *(("arms", name) for name in self.table("arms").entries), ("tune", "fidelity")):
+            for path, entry in self.table(*keys).entries.items():
+                where = ".".join(keys)
+                if not _PATH.fullmatch(path):
+                    self.builder.fault(entry.key, where, f"'{path}' is no dotted path, such as model.mer.rank")
+                elif path == "seed":
+                    self.builder.fault(entry.key, where, "the seeds of a study stand in seeds")
+                elif path == "extends":
+                    self.builder.fault(entry.key, where, "extends stands in files only")
+
+    def name(self) -> str:
+        """The study's name: as written, or the file's. No other file beside it may have it."""
+        entry = self.tree.entries.get("name")
+        written = entry.node.value if entry and isinstance(entry.node, Scalar) else None
+        name = written if isinstance(written, str) else self.path.stem
+        if written is None and not NAME.fullmatch(name):
+            self.fault(("name",), f"the file's name, '{name}', is none for a study's folder; give a name")
+        for other in sorted(self.path.parent.glob("*.yaml")):
+            if other.resolve() != self.path.resolve() and _named(other) == name:
+                self.fault(("name",), f"{other} is called '{name}', too; runs are kept under a study's name")
+        return name
+
+    def base(self, written: str, layers: Layers) -> Path:
+        """The base's path, which is relative to the file that names it.
+
+        Raises:
+            SpecError: there is no such file.
+        """
+        mark = self.mark(("base",))
+        folder = Path(mark.source).parent if mark.line else self.path.parent
+        path = Path(os.path.normpath(folder / written))
+        if not path.is_file():
+            near = nearest(path.name, (other.name for other in path.parent.glob("*.y*ml")))
+            hint = f"; did you mean '{path.with_name(near)}'?" if near else ""
+            self.fault(("base",), f"{path}: no such file{hint}")
+            _stop(self.builder, layers)
+        return path
+
+
+def _named(path: Path) -> str:
+    """What another study file is called, without a word about its mistakes."""
+    tables = gather(path, ()).tables
+    entry = tables[-1].entries.get("name") if tables else None
+    return str(entry.node.value) if entry and isinstance(entry.node, Scalar) else path.stem
+
+
+class _Study:
+    """A study with its base: what the arms are, and whether they validate."""
+
+    def __init__(self, file: _File, spec: StudySpec, name: str, variants: Variants) -> None:
+        self.file, self.spec, self.name, self.variants = file, spec, name, variants
+        self.plan = plan(spec, variants.base.spec.plain())
+        self.settings = {arm.name: self._settings(arm) for arm in self.plan.arms}
+        self.fidelity = file.settings("tune", "fidelity")
+
+    def loaded(self) -> LoadedStudy:
+        """The study, when nothing was wrong."""
+        places = {setting.path: setting.at for setting in self.fidelity}
+        for index, entry in enumerate(self.spec.tune.search if self.spec.tune else ()):
+            places[entry if isinstance(entry, str) else entry.path] = self.file.mark(("tune", "search", str(index)))
+        return LoadedStudy(
+            self.spec, self.file.path, self.name, self.plan, self.variants.base, self.variants, self.settings, places
+        )
+
+    def check(self) -> None:
+        """Record every mistake of the arms, then of the spaces."""
+        for name in self.plan.repeated():
+            keys = ("arms", name) if name in self.spec.arms else ("design",)
+            self.file.fault(keys, f"two arms are called '{name}'")
+        for arm in self.plan.arms:
+            if len(arm.name) > LONGEST:
+                what = f"the arm '{arm.name}' has a name of {len(arm.name)} characters; {LONGEST} are allowed"
+                self.file.fault(("components",), what)
+        if not self.plan.arms:
+            reason = f"{self.plan.rejected[0].name}: {self.plan.rejected[0].reason}"
+            self.file.fault(("design",), f"no cell is left: requires and excludes reject all of them ({reason})")
+        if self.file.builder.faults:
+            return
+        seen: dict[str, str] = {}
+        for arm in self.plan.arms:
+            self._arm(arm, seen)
+        if self.spec.tune is not None and not self.file.builder.faults:
+            self._spaces(self.spec.tune)
+
+    def _settings(self, arm: Arm) -> tuple[Setting, ...]:
+        if arm.name in self.spec.arms:
+            return self.file.settings("arms", arm.name)
+        sweep = self.spec.sweep
+        if sweep is not None:
+            values = self.file.table("sweep").entries["values"].node if arm.patch else None
+            items = values.items if isinstance(values, Array) else ()
+            return tuple(
+                Setting(sweep.path, item.mark, item) for item in items if _same(plain(item), arm.patch[sweep.path])
+            )[:1]
+        found = [s for c, level in arm.levels.items() for s in self.file.settings("components", c, level)]
+        return tuple(found)
+
+    def _arm(self, arm: Arm, seen: dict[str, str]) -> None:
+        settings = self.settings[arm.name]
+        clash = _clash(arm, self.spec)
+        if clash:
+            self.file.fault(("components", clash[0]), clash[1])
+            return
+        tried = self.variants.attempt(settings)
+        if tried.spec is None:
+            self._tell(tried.faults, settings, f"arm '{arm.name}'")
+            return
+        text = canonical(identifying(tried.spec))
+        if text in seen:
+            what = f"the arm '{arm.name}' is the same experiment as '{seen[text]}': the patch changes nothing"
+            self.file.builder.fault(self._where(settings), "", what)
+        seen.setdefault(text, arm.name)
+
+    def _where(self, settings: Sequence[Setting]) -> Mark:
+        return settings[0].at if settings else self.file.mark(("design",))
+
+    def _tell(
+        self, faults: Sequence[tuple[Mark, Fault]], settings: Sequence[Setting], whose: str, also: Mark | None = None
+    ) -> None:
+        """Record an arm's faults: in the study file as they are, elsewhere at the arm's patch."""
+        ours = {str(s.at).rpartition(":")[0].rpartition(":")[0] for s in (*settings, *self.fidelity)}
+        ours |= {mark.source for mark in (also,) if mark}
+        for mark, fault in faults:
+            where = str(mark)
+            if any(where.startswith(f"{source}:") for source in ours if source):
+                self.file.builder.faults.append((_real(mark), fault))
+            else:
+                what = f"{whose}: {fault.what} (base: {where})"
+                self.file.builder.fault(also or self._where(settings), "", what)
+        self.file.builder.faults[:] = list(dict.fromkeys(self.file.builder.faults))
+
+    def _spaces(self, tune: TuneSpec) -> None:
+        has: set[str] = set()
+        known: list[Space] = []
+        for arm in self.plan.arms:
+            settings = (*self.settings[arm.name], *self.fidelity)
+            tried = self.variants.attempt(settings)
+            if tried.spec is None:
+                self._tell(tried.faults, settings, f"arm '{arm.name}' with fidelity")
+                continue
+            self._measurable(arm, tried.spec)
+            whole = self.variants.attempt(self.settings[arm.name]).spec
+            assert whole is not None
+            found, _, faults = dimensions(whole, tune.search)
+            for index, what in faults.items():
+                self.file.builder.fault(self.file.mark(("tune", "search", str(index))), "tune.search", what)
+            has |= {dimension.name for dimension in found.dimensions}
+            if faults:
+                continue
+            if not found.dimensions:
+                self.file.fault(("tune", "search"), f"the arm '{arm.name}' has none of these paths")
+                continue
+            self._undone(arm, found)
+            corners = list(found.corners())
+            for corner in corners if found not in known else (corners[0], corners[-1]):
+                self._corner(arm, settings, corner)
+            known.append(found)
+        if self.file.builder.faults:
+            return
+        for index, entry in enumerate(tune.search):
+            path = entry if isinstance(entry, str) else entry.path
+            if path not in has:
+                what = f"{path}: no arm has it: it, or a slot above it, is null, or its condition never holds"
+                self.file.builder.fault(self.file.mark(("tune", "search", str(index))), "tune.search", what)
+
+    def _measurable(self, arm: Arm, spec: RunSpec) -> None:
+        """A study that tunes needs val."""
+        whose = f"arm '{arm.name}'"
+        if spec.data.val == "none":
+            self.file.fault(("tune",), f"{whose}: data.val is none; a study that tunes chooses on val")
+        if spec.eval.select_on == "test":
+            self.file.fault(("tune",), f"{whose}: eval.select_on is test; a study that tunes never looks at test")
+        if spec.eval.protocol is None and any(o.metric.startswith("val/") for o in self.spec.objectives):
+            self.file.fault(("objective",), f"{whose}: eval.protocol is null, so nothing is measured on val")
+
+    def _undone(self, arm: Arm, found: Space) -> None:
+        for dimension in found.dimensions:
+            for path in self.settings[arm.name]:
+                if path.path == dimension.name or path.path.startswith(f"{dimension.name}."):
+                    what = f"{path.path}: the arm '{arm.name}' sets it, and tune.search would undo that"
+                    self.file.builder.fault(path.at, "", what)
+
+    def _corner(self, arm: Arm, settings: Sequence[Setting], corner: Mapping[str, Any]) -> None:
+        assert self.spec.tune is not None
+        paths = [entry if isinstance(entry, str) else entry.path for entry in self.spec.tune.search]
+        marks = {path: self.file.mark(("tune", "search", str(index))) for index, path in enumerate(paths)}
+        chosen = [Setting(path, marks[path], node(value, marks[path])) for path, value in corner.items()]
+        tried = self.variants.attempt((*settings, *chosen))
+        if tried.spec is None:
+            values = ", ".join(f"{path} = {value}" for path, value in corner.items())
+            first = marks[next(iter(corner))]
+            self._tell(tried.faults, (*settings, *chosen), f"tune.search: arm '{arm.name}' with {values}", first)
+
+
+def _real(mark: Mark) -> Mark:
+    """A setting's mark with its line."""
+    source, _, line = mark.source.rpartition(":")
+    return Mark(source, int(line), mark.column) if not mark.line and line.isdecimal() else mark
+
+
+def _same(one: Any, other: Any) -> bool:
+    return type(one) is type(other) and bool(one == other)
+
+
+def _clash(arm: Arm, spec: StudySpec) -> tuple[str, str] | None:
+    """Two components of one arm that set the same path differently, or a path below the other's."""
+    levels = [(c, spec.components[c].levels.get(level, {})) for c, level in arm.levels.items() if c in spec.components]
+    for index, (name, patch) in enumerate(levels):
+        for earlier, below in levels[:index]:
+            for path, value in patch.items():
+                for other, there in below.items():
+                    same = path == other and value != there
+                    inside = path.startswith(f"{other}.") or other.startswith(f"{path}.")
+                    if same or inside:
+                        what = f"the arm '{arm.name}' sets {other} by {earlier} and {path} by {name}"
+                        return name, f"{what}; say by requires or excludes that they do not go together"
+    return None
