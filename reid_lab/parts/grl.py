@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from reid_lab.schedules import Schedule, Segment, Span, chain
-from reid_lab.spec.section import Section, Tune
+from reid_lab.spec.section import Choice, Section, Tune
 
 
 class AlphaSpec(Section):
@@ -22,8 +22,8 @@ class AlphaSpec(Section):
     DANN's ramp, 2 / (1 + exp(-10 p)) - 1 with p the share of the ramp; `constant` is `maximum` throughout.
     """
 
-    shape: Literal["linear", "sigmoid", "constant"] = "linear"
-    start: Annotated[float, Field(ge=0)] = 0.1
+    shape: Annotated[Literal["linear", "sigmoid", "constant"], Choice("constant", "linear", "sigmoid")] = "linear"
+    start: Annotated[float, Field(ge=0), Tune(0.0, 0.1)] = 0.1
     maximum: Annotated[float, Field(gt=0), Tune(0.1, 2.0, log=True)] = 1.0
     ramp: Annotated[float, Field(gt=0), Tune(10.0, 60.0)] = 45.0  # epochs from start to maximum
     every: Literal["epoch", "step"] = "epoch"
