@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 SAMPLERS = ("tpe", "random")
 PRUNERS = ("hyperband", "median", "none")
+TOLD = "reid_lab.told"  # the user attribute of a finished trial: {"note": …, "rungs": …}
 
 
 @final
@@ -32,12 +33,13 @@ class Knob:
     """A dimension as an Optuna distribution, and the way back from Optuna's values."""
 
     def __init__(self, dimension: Dimension) -> None:
-        self.name, self.when = dimension.name, dict(dimension.when or {})
+        self.name, self.exists = dimension.name, dimension.exists
         self._dimension = dimension
         self._values = {_choice(v, dimension.values): v for v in dimension.values} if dimension.kind == "choice" else {}
 
     @property
     def distribution(self) -> BaseDistribution:
+        """Optuna's form of the range."""
         from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
         d = self._dimension
@@ -48,6 +50,7 @@ class Knob:
         return FloatDistribution(float(d.low), float(d.high), log=d.log)
 
     def decode(self, value: Any) -> Any:
+        """The value of the knob that Optuna's value stands for."""
         return self._values[value] if self._values else value
 
 
@@ -57,16 +60,12 @@ def _choice(value: Any, among: Sequence[Any]) -> Any:
     return value if len(kinds) == 1 and None not in kinds else canonical(value)
 
 
-def _exists(knob: Knob, values: Mapping[str, Any]) -> bool:
-    return all(name in values and values[name] in allowed for name, allowed in knob.when.items())
-
-
 def existing(space: Sequence[Knob], params: Mapping[str, Any]) -> list[Knob]:
     """The knobs that a trial with these parameters has, up to the first one that it should have and has not."""
     values: dict[str, Any] = {}
     found = []
     for knob in space:
-        if _exists(knob, values):
+        if knob.exists(values):
             found.append(knob)
             if knob.name in params:
                 values[knob.name] = knob.decode(params[knob.name])
@@ -74,12 +73,15 @@ def existing(space: Sequence[Knob], params: Mapping[str, Any]) -> list[Knob]:
 
 
 def decoded(space: Sequence[Knob], params: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of the knobs by name, from Optuna's parameters."""
     return {knob.name: knob.decode(params[knob.name]) for knob in space if knob.name in params}
 
 
 @final
 @dataclass
 class Running:
+    """A trial that was asked for and not told."""
+
     trial_id: int
     curve: dict[int, float] = field(default_factory=dict)
     seen: Rungs | None = None
@@ -88,6 +90,8 @@ class Running:
 @final
 @dataclass(frozen=True)
 class Drawn:
+    """The values of a trial as Optuna stores them."""
+
     params: dict[str, Any]
     distributions: dict[str, BaseDistribution]
     system_attrs: dict[str, Any]
@@ -139,7 +143,7 @@ class Sampling:
         trial = optuna.trial.Trial(study, trial_id)
         values: dict[str, Any] = {}
         for knob in self._space:
-            if _exists(knob, values):
+            if knob.exists(values):
                 values[knob.name] = knob.decode(trial._suggest(knob.name, knob.distribution))
         drawn = self._storage.get_trial(trial_id)
         return Drawn(dict(drawn.params), dict(drawn.distributions), dict(drawn.system_attrs))

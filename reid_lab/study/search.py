@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal, final
 
 from reid_lab.errors import Fault, UserError, unknown
 from reid_lab.spec.identity import canonical
-from reid_lab.study.deciding import PRUNERS, SAMPLERS, Drawn, Knob, Pruning, Running, Sampling, decoded, existing
+from reid_lab.study.deciding import PRUNERS, SAMPLERS, TOLD, Drawn, Knob, Pruning, Running, Sampling, decoded, existing
 from reid_lab.study.owner import myself, started
 from reid_lab.study.storage import Storage
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 State = Literal["complete", "pruned", "failed"]
 SEEDS = (10**6, 2**31)  # of trials: above the seeds that are reported
-ABOUT, OWNER, TOLD = "reid_lab.about", "reid_lab.owner", "reid_lab.told"  # user attributes in the storage
+ABOUT, OWNER = "reid_lab.about", "reid_lab.owner"  # user attributes in the storage
 BEAT = 15.0  # seconds between two signs of life of a trial's owner
 
 
