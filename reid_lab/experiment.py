@@ -12,7 +12,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 from rich.console import Console
 from torch import Tensor
 
@@ -47,7 +46,7 @@ from reid_lab.errors import DataError, Fault, Pruned, RunError, UserError
 from reid_lab.measuring import Found
 from reid_lab.refit import refit
 from reid_lab.reload import recorded, reloaded, respecified
-from reid_lab.results import draw, keep, mark, report, result_of
+from reid_lab.results import draw, keep, mark, report, result_of, spread
 from reid_lab.spec.identity import canonical, run_id
 from reid_lab.spec.loader import Loaded
 from reid_lab.spec.run import RunSpec
@@ -342,11 +341,11 @@ def _test(parts: Parts, folder: RunFolder, book: Journal | None) -> None:
         folder.finish("test", {"test": None})
         return
     step = folder.summary()["best_step"]
-    pictures = np.array_split(np.arange(parts.spec.tracking.images), len(asked))
+    pictures = spread(parts.spec.tracking.images, len(asked))
     found = []
     for numbers, (one, queries, gallery) in zip(pictures, measuring.measured(parts, asked), strict=True):
         found.append(one)
-        for number, path in draw(parts, folder, one.task, queries, gallery, numbers.tolist()):
+        for number, path in draw(parts, folder, one.task, queries, gallery, numbers):
             book.artifact(f"images/ranking_{number}.png", path, step)
     metrics = measuring.summary(parts, found)
     for name, value in metrics.items():

@@ -15,7 +15,7 @@ from reid_lab import console as shown
 from reid_lab import measuring
 from reid_lab.assembly import Parts
 from reid_lab.contracts import IMAGE_ROLES, RunResult
-from reid_lab.data.items import ABSENT, Items
+from reid_lab.data.items import ABSENT
 from reid_lab.data.protocols import Retrieval
 from reid_lab.data.ranked import ranked_list
 from reid_lab.errors import RunError
@@ -60,9 +60,10 @@ def draw(
 ) -> Iterator[tuple[int, Path]]:
     """The rankings of as many queries as there are `numbers`, evenly spread, as pictures of these numbers.
 
-    queries (Q, D), gallery (G, D). What the task removes from a query's ranking is left out.
+    queries (Q, D), gallery (G, D). A query is drawn with all its images, its captions in words. What the task removes
+    from a query's ranking is left out.
     """
-    items = parts.source.dataset.items
+    dataset, size = parts.source.dataset, parts.source.facts.image_size
     target = folder.path / "images"
     target.mkdir(exist_ok=True)
     images_of = [role for role in task.gallery.members if role in IMAGE_ROLES]
@@ -78,22 +79,21 @@ def draw(
             scores[0, own[gone(int(query), own)]] = -np.inf
         best = ranking(scores)[0, :TOP].numpy()
         best = best[task.gallery.members[shown_role][best] != ABSENT]
-        images = parts.source.dataset.images(task.gallery.members[shown_role][best], parts.source.facts.image_size)
+        images = dataset.images(task.gallery.members[shown_role][best], size)
         correct = task.gallery.pids[best] == task.queries.pids[query]
+        asked = {role: column[query] for role, column in task.queries.members.items() if column[query] != ABSENT}
+        words = " + ".join(dataset.items.caption[item] for role, item in asked.items() if role not in IMAGE_ROLES)
+        seen = [(role, dataset.images(np.array([k]), size)[0]) for role, k in asked.items() if role in IMAGE_ROLES]
+        facts = [f"{task.name}, query {query + 1} of {len(task.queries)}, identity {task.queries.pids[query]}"]
         path = target / f"ranking_{number}.png"
-        words = _words(items, task, int(query))
-        ranked_list(words, images, list(correct), scores[0, best].tolist()).save(path)
+        ranked_list(words, seen, images, list(correct), scores[0, best].tolist(), facts).save(path)
         yield number, path
 
 
-def _words(items: Items, task: Retrieval, query: int) -> str:
-    """What a query is, in words: its caption, or the modality and number of its image."""
-    told = []
-    for role, column in task.queries.members.items():
-        item = column[query]
-        if item != ABSENT:
-            told.append(items.caption[item] or f"[{role} {items.path[item] or f'image {items.image_id[item]}'}]")
-    return " + ".join(told)
+def spread(pictures: int, tasks: int) -> list[list[int]]:
+    """The numbers of the pictures that each task gets, the tasks chosen evenly where there are more of them."""
+    owner = np.linspace(0, tasks - 1, pictures).round().astype(int)
+    return [np.flatnonzero(owner == task).tolist() for task in range(tasks)]
 
 
 def result_of(folder: RunFolder) -> RunResult:

@@ -45,40 +45,51 @@ def frame_of(correct: bool | None) -> tuple[int, int, int]:
 
 
 def ranked_list(
-    caption: str, images: np.ndarray, correct: Sequence[bool], scores: Sequence[float], height: int = 144
+    words: str,
+    asked: Sequence[tuple[str, np.ndarray]],
+    images: np.ndarray,
+    correct: Sequence[bool],
+    scores: Sequence[float],
+    facts: Sequence[str] = (),
+    height: int = 144,
 ) -> Image.Image:
-    """One query caption above its ranked images in one row: correct ones framed green, others red, scores below.
+    """One query beside its ranked images in one row: correct ones framed green, others red, scores below.
 
-    images: (k, C, H, W) uint8 with C 1 or 3, best first; all are drawn `height` pixels high.
+    words: the query's captions. asked: its images, each (C, H, W) uint8 with its role. images: (k, C, H, W) uint8,
+    best first. C is 1 or 3; all are drawn `height` pixels high.
     """
     rows = zip(images, correct, scores, strict=True)
     hits = [Hit(picture(pixels), "", float(score), bool(right)) for pixels, right, score in rows]
-    return sheet(Ranked(caption, (), hits), height, columns=max(1, len(hits)))
+    page = Ranked(words, [(role, picture(pixels)) for role, pixels in asked], hits, facts)
+    return sheet(page, height, columns=max(1, len(hits)))
 
 
 def sheet(page: Ranked, height: int = 144, columns: int = 10) -> Image.Image:
-    """The page as one picture: words and query images above, then the hits, `columns` in a row.
+    """The page as one picture: words above, query images on the left, the hits beside them, `columns` in a row.
 
-    Every image is drawn `height` pixels high and as wide as the widest of them needs, none distorted.
+    The query images take as many columns as the rows of hits leave necessary. Every image is drawn `height` pixels
+    high and as wide as the widest of them needs, none distorted.
     """
     font = ImageFont.load_default()
     scaled = [_scaled(hit.image, height) for hit in page.hits]
     asked = [(role, _scaled(image, height)) for role, image in page.images]
     width = max((image.width for image in [*scaled, *(image for _, image in asked)]), default=height // 2)
     step, row = width + 2 * _FRAME + _GAP, height + 2 * _FRAME + _TEXT_HEIGHT + _GAP
-    total = _GAP + step * max(1, min(columns, max(len(scaled), len(asked))))
-    lines = textwrap.wrap(page.words, max(20, total // 6)) if page.words else []
-    lines += [line for fact in page.facts for line in textwrap.wrap(fact, max(20, total // 6))]
+    across = max(1, min(columns, len(scaled)))
+    down = max(1, -(-len(scaled) // across))
+    beside = -(-len(asked) // down)
+    first = _GAP + beside * step + (2 * _GAP if asked else 0)
+    total = first + across * step
+    wrapped = max(20, total // 6)
+    lines = [line for text in (page.words, *page.facts) for line in textwrap.wrap(text, wrapped)]
     lines = lines or ([] if asked else [""])
     top = _GAP + (_TEXT_HEIGHT * len(lines) + _GAP if lines else 0)
-    below = top + (row * -(-len(asked) // columns) + _GAP if asked else 0)
-    canvas = Image.new("RGB", (total, below + row * max(1, -(-len(scaled) // columns))), "white")
+    canvas = Image.new("RGB", (total, top + row * down), "white")
     draw = ImageDraw.Draw(canvas)
     for number, line in enumerate(lines):
         draw.text((_GAP, _GAP + number * _TEXT_HEIGHT), line, fill="black", font=font)
 
-    def place(number: int, start: int, image: Image.Image, colour: str | tuple[int, int, int], text: str) -> None:
-        left, upper = _GAP + number % columns * step, start + number // columns * row
+    def place(left: int, upper: int, image: Image.Image, colour: str | tuple[int, int, int], text: str) -> None:
         draw.rectangle((left, upper, left + width + 2 * _FRAME - 1, upper + height + 2 * _FRAME - 1), fill=colour)
         inner = (left + _FRAME, upper + _FRAME, left + width + _FRAME - 1, upper + height + _FRAME - 1)
         draw.rectangle(inner, fill="white")
@@ -86,9 +97,13 @@ def sheet(page: Ranked, height: int = 144, columns: int = 10) -> Image.Image:
         draw.text((left + _FRAME, upper + height + 2 * _FRAME + 1), text, fill="black", font=font)
 
     for number, (role, image) in enumerate(asked):
-        place(number, top, image, "white", f"query, {role}")
+        place(_GAP + number % beside * step, top + number // beside * row, image, "white", f"query, {role}")
+    if asked:
+        bar = first - _GAP - _GAP // 2
+        draw.line((bar, top, bar, canvas.height - _GAP), fill=UNKNOWN)
     for number, (hit, image) in enumerate(zip(page.hits, scaled, strict=True)):
-        place(number, below, image, frame_of(hit.correct), f"{number + 1}: {hit.score:.3f}")
+        at = first + number % across * step, top + number // across * row
+        place(*at, image, frame_of(hit.correct), f"{number + 1}: {hit.score:.3f}")
     return canvas
 
 

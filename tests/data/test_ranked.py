@@ -47,14 +47,27 @@ def test_rows_wrap_and_images_are_not_distorted():
         assert count(drawn, (3, 77, 201)) == 30 * 40
 
 
+@pytest.mark.parametrize(("columns", "across", "down"), [(6, 6 + 3, 1), (3, 3 + 2, 2), (2, 2 + 1, 3)])
+def test_query_images_stand_left_of_the_hits_and_leave_no_row_empty(columns, across, down):
+    asked = [(role, Image.new("RGB", (20, 40), colour)) for role, colour in zip("abc", COLOURS, strict=True)]
+    drawn = np.asarray(sheet(Ranked("", asked, hits(*6 * [True])), 40, columns=columns))
+    cell, row = 20 + 2 * 3 + 6, 40 + 2 * 3 + 12 + 6
+    assert drawn.shape[:2] == (6 + down * row, 6 + across * cell + 12)
+    frames = (drawn == RIGHT).all(axis=2)
+    left = np.flatnonzero(frames.any(axis=0)).min()
+    for colour in COLOURS:
+        assert (drawn[:, :left] == colour).all(axis=2).sum() == 20 * 40
+
+
 def test_ranked_list_of_arrays():
     rgb = np.full((2, 3, 8, 4), 9, dtype=np.uint8)
-    drawn = ranked_list("a caption", rgb, [True, False], [0.5, 0.25], height=16)
+    drawn = ranked_list("a caption", [], rgb, [True, False], [0.5, 0.25], height=16)
     assert count(drawn, RIGHT) == count(drawn, WRONG) == (8 + 6) * (16 + 6) - 8 * 16
-    grey = ranked_list("", rgb[:, :1], [True, False], [0.5, 0.25], height=16)
-    assert count(grey, (9, 9, 9)) == 2 * 8 * 16
+    grey = ranked_list("", [("nir", rgb[0, :1])], rgb[:, :1], [True, False], [0.5, 0.25], height=16)
+    above = grey.crop((0, 0, grey.width, 6 + 16 + 6))  # without the words, whose edges are grey
+    assert count(above, (9, 9, 9)) == 3 * 8 * 16
     with pytest.raises(ValueError, match="argument 2 is shorter"):
-        ranked_list("", rgb, [True], [0.5, 0.25])
+        ranked_list("", [], rgb, [True], [0.5, 0.25])
 
 
 def test_a_page_holds_its_images():
