@@ -97,14 +97,15 @@ def square(tensors: Tensors, key: str) -> int:
 def stride(tensors: Tensors, positions: str, patches: str, size: Grid) -> int | None:
     """The stride at which an image of this size is cut into as many patches as the position table has cells.
 
-    None where no stride does, so that the table has to be resized; of several, the one nearest to the patch.
+    None where no stride does, so that the table has to be resized. Of several, which a small image may have: the patch,
+    else three quarters of it, with which overlapping patches are published, else the widest.
     """
     patch, cells = tensors[patches].shape[-1], tensors[positions].shape[-2] - 1
-    for step in range(patch, 0, -1):
-        rows, columns = patch_grid(size, patch, step)
-        if rows * columns == cells:
-            return step
-    return None
+    if min(size) < patch:
+        return None
+    grids = {step: patch_grid(size, patch, step) for step in range(patch, 0, -1)}
+    found = [step for step, (rows, columns) in grids.items() if rows * columns == cells]
+    return next((step for step in (patch, patch * 3 // 4) if step in found), found[0] if found else None)
 
 
 def rows(tensors: Tensors, key: str) -> int:
