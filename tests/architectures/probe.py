@@ -22,7 +22,7 @@ FACTS = Facts(
     image_size=(32, 16),
     labels={"clothes": 4, "scenes": 3, "sources": 1},
 )
-BEGIN, HALF, END = Progress(0, 10, 100), Progress(50, 10, 100), Progress(100, 10, 100)
+BEGIN, HALF, END = Progress(0, 10, 100), Progress(55, 10, 100), Progress(100, 10, 100)  # `HALF` is within an epoch
 CAPTIONS = [
     "a man in red shirt with black trousers",
     "a woman wearing black trousers with white shoes",
