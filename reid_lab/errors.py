@@ -58,6 +58,10 @@ class Interrupted(UserError):
     exit_code = 130
 
 
+class Advice(UserWarning):
+    """Something is computed otherwise than a spec suggests; the command line tells it in one line."""
+
+
 class Pruned(Exception):
     """Raised by a caller's `on_eval`: the run is not worth going on with. No mistake, hence no `UserError`.
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from typer.exceptions import TyperException
 
-from reid_lab.cli.output import complain
+from reid_lab.cli.output import complain, note
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _DENIED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.EISDIR}
@@ -19,7 +21,8 @@ def guarded(command: Callable[[], Any]) -> int:
     from reid_lab.errors import UserError
 
     try:
-        return int(command() or 0)
+        with _advised():
+            return int(command() or 0)
     except UserError as error:
         return complain([str(fault) for fault in error.faults], error.exit_code)
     except TyperException as error:
@@ -34,6 +37,26 @@ def guarded(command: Callable[[], Any]) -> int:
         else:
             raise
         return complain([what], 2)
+
+
+@contextmanager
+def _advised() -> Iterator[None]:
+    """Advice is a line of the program, each once; other warnings are shown as they are."""
+    from reid_lab.errors import Advice
+
+    with warnings.catch_warnings():
+        shown, told = warnings.showwarning, set[str]()
+
+        def show(message: Warning | str, category: type[Warning], *where: Any) -> None:
+            if not issubclass(category, Advice):
+                shown(message, category, *where)
+            elif str(message) not in told:
+                told.add(str(message))
+                note(str(message))
+
+        warnings.simplefilter("always", Advice)
+        warnings.showwarning = show
+        yield
 
 
 def _place(error: OSError) -> str:

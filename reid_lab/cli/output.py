@@ -15,6 +15,11 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         typer.echo("  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip())
 
 
+def note(line: str) -> None:
+    """Print one line beside what the command does."""
+    typer.echo(f"note: {' '.join(line.splitlines())}", err=True)
+
+
 def complain(lines: Iterable[str], code: int) -> int:
     """Print each as one line of the program; the exit code is handed back."""
     for line in lines:

@@ -120,7 +120,7 @@ class VitBranch(Branch):
         self.depth = self.trunk.width
         self.sie = side_information(spec.sie, self.depth, cameras, views, seed, f"{field}.sie")
         self.adjust = _adjust(given, spec.pixels)
-        self.windows = _windows(spec.windows, self.depth, self.trunk.embed.grid, seed)
+        self.windows = _windows(spec.windows, self.depth, self.trunk.embed.grid, seed, field)
         self.width = self.windows.width
 
     def forward(self, pixels: Tensor, camids: Tensor, views: Tensor) -> Tensor:
@@ -161,7 +161,7 @@ class ClipBranch(Branch):
         self.depth = clip.width if self.first else inner
         self.sie = side_information(spec.sie, inner, cameras, views, seed, f"{field}.sie")
         self.adjust = _adjust(given, spec.pixels)
-        self.windows = _windows(spec.windows, self.depth, self.vision.embed.grid, seed)
+        self.windows = _windows(spec.windows, self.depth, self.vision.embed.grid, seed, field)
         self.width = clip.width * (self.windows.width // self.depth)
 
     def forward(self, pixels: Tensor, camids: Tensor, views: Tensor) -> Tensor:
@@ -182,5 +182,9 @@ def _adjust(given: Pixels, wanted: Pixels) -> Renormalise | nn.Identity:
     return nn.Identity() if given == wanted else Renormalise(STATISTICS[given], STATISTICS[wanted])
 
 
-def _windows(spec: WindowSpec | None, width: int, grid: tuple[int, int], seed: int) -> WindowedToken | ClassToken:
-    return ClassToken(width) if spec is None else WindowedToken(width, grid, spec.windows(), seed=seed)
+def _windows(
+    spec: WindowSpec | None, width: int, grid: tuple[int, int], seed: int, field: str
+) -> WindowedToken | ClassToken:
+    if spec is None:
+        return ClassToken(width)
+    return WindowedToken(width, grid, spec.windows(), seed=seed, field=f"{field}.windows")

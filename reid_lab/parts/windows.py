@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from pydantic import Field, field_validator
 from torch import Tensor, nn
 
-from reid_lab.errors import SpecError
+from reid_lab.errors import Advice, SpecError
 from reid_lab.seeding import stream
 from reid_lab.spec.section import Choice, Section, Tune
 
@@ -29,6 +29,8 @@ Injection = Literal["add", "gated", "concat"]
 Grid = tuple[int, int]
 
 SCALES = (4, 8, 16)
+PART = "windows"
+"""The stream that initial weights are drawn from."""
 
 
 @final
@@ -92,20 +94,20 @@ def check_scales(scales: tuple[int, ...]) -> None:
         raise ValueError(f"name at least one scale, and each once; got {list(scales)}")
 
 
-def window_size(scale: int, kind: Kind, grid: Grid) -> tuple[int, ...]:
+def window_size(scale: int, kind: Kind, grid: Grid, field: str = "model.windows") -> tuple[int, ...]:
     """The kernel of a scale: (scale,) tokens, or (min(scale, H'), min(scale, W')) cells of the grid.
 
     Raises:
-        SpecError: the scale is below 1, or a 2-D window is larger than the grid both ways.
+        SpecError: the scale is below 1, or a 2-D window is larger than the grid both ways; `field` is named.
     """
     if scale < 1:
-        raise SpecError(f"a window of {scale} tokens: a scale must be 1 or above")
+        raise SpecError(f"{field}.scales: a window of {scale} tokens: a scale must be 1 or above")
     if kind == "conv1d":
         return (scale,)
     if scale > max(grid):
         raise SpecError(
-            f"a {scale}x{scale} window is larger than the grid of {grid[0]}x{grid[1]} tokens both ways; "
-            f"scales of 1 to {max(grid)} are possible, or kind conv1d"
+            f"{field}.scales: a {scale}x{scale} window is larger than the grid of {grid[0]}x{grid[1]} tokens both "
+            f"ways; scales of 1 to {max(grid)} are possible, or kind conv1d"
         )
     return min(scale, grid[0]), min(scale, grid[1])
 
@@ -193,29 +195,27 @@ class MultiScaleWindows(nn.Module):
 
     Every scale and the maps draw their initial weights from streams of their own, named by (seed, part); the biases of
     windows and of the first map, which the number of inputs would scale, begin at 0. A run longer than the tokens is
-    replaced by their mean, with one warning for all such scales.
+    replaced by their mean, with one warning for all such scales that names `field`.
     """
 
-    def __init__(self, width: int, grid: Grid, windows: Windows, *, seed: int, part: str = "windows") -> None:
+    def __init__(self, width: int, grid: Grid, windows: Windows, *, seed: int, field: str = "model.windows") -> None:
         super().__init__()
         scales = windows.scales or tuple(s for s in SCALES if windows.kind == "conv1d" or s <= max(grid)) or SCALES[:1]
         count = grid[0] * grid[1]
         spans = grid if windows.kind == "conv2d" else (count,)
-        sizes = {scale: window_size(scale, windows.kind, grid) for scale in scales}
+        sizes = {scale: window_size(scale, windows.kind, grid, field) for scale in scales}
         long = [scale for scale, size in sizes.items() if windows.kind == "conv1d" and size[0] > count]
         if long:
-            names = ", ".join(map(str, long))
-            warnings.warn(
-                f"windows of {names} tokens over {count} tokens: the mean of all stands for them", stacklevel=2
-            )
+            told = f"windows of {', '.join(map(str, long))} tokens over {count} tokens: the mean of all stands for them"
+            warnings.warn(Advice(f"{field}.scales: {told}"), stacklevel=2)
         self.scales = nn.ModuleDict()
         for scale, size in sizes.items():
-            with stream(seed, part, scale):
+            with stream(seed, PART, scale):
                 self.scales[str(scale)] = TokenMean() if scale in long else OneScale(width, size, spans, windows)
-        with stream(seed, part, "fuse_in"):
+        with stream(seed, PART, "fuse_in"):
             self.fuse_in = nn.Linear(width * len(scales), width)
             nn.init.zeros_(self.fuse_in.bias)
-        with stream(seed, part, "fuse_out"):
+        with stream(seed, PART, "fuse_out"):
             self.fuse_out = nn.Linear(width, width)
 
     def forward(self, patches: Tensor) -> Tensor:
@@ -228,13 +228,13 @@ class MultiScaleWindows(nn.Module):
 class ProjectedWindows(nn.Module):
     """Scheme 2: the tokens are led to another width, windowed there, and the feature is led back."""
 
-    def __init__(self, width: int, grid: Grid, windows: Windows, *, seed: int, part: str = "windows") -> None:
+    def __init__(self, width: int, grid: Grid, windows: Windows, *, seed: int, field: str = "model.windows") -> None:
         super().__init__()
         inner = windows.project or width
-        with stream(seed, part, "there"):
+        with stream(seed, PART, "there"):
             self.there = nn.Sequential(nn.Linear(width, inner), nn.LayerNorm(inner), nn.ReLU(), nn.Linear(inner, inner))
-        self.inner = MultiScaleWindows(inner, grid, windows, seed=seed, part=part)
-        with stream(seed, part, "back"):
+        self.inner = MultiScaleWindows(inner, grid, windows, seed=seed, field=field)
+        with stream(seed, PART, "back"):
             self.back = nn.Sequential(nn.Linear(inner, width), nn.LayerNorm(width))
 
     def forward(self, patches: Tensor) -> Tensor:
@@ -277,10 +277,10 @@ class Concat(nn.Module):
 class WindowedToken(nn.Module):
     """The class token, strengthened by windows over the others; `width` is that of the result."""
 
-    def __init__(self, width: int, grid: Grid, windows: Windows, *, seed: int, part: str = "windows") -> None:
+    def __init__(self, width: int, grid: Grid, windows: Windows, *, seed: int, field: str = "model.windows") -> None:
         super().__init__()
         kind = MultiScaleWindows if windows.project is None else ProjectedWindows
-        self.windows = kind(width, grid, windows, seed=seed, part=part)
+        self.windows = kind(width, grid, windows, seed=seed, field=field)
         self.inject: Add | Gated | Concat = (
             Gated(width) if windows.injection == "gated" else Concat() if windows.injection == "concat" else Add()
         )

@@ -193,7 +193,7 @@ def test_a_2d_window_larger_than_the_grid():
     with pytest.raises(SpecError) as caught:
         MultiScaleWindows(5, (12, 6), Windows(scales=(4, 16), kind="conv2d"), seed=0)
     assert str(caught.value) == (
-        "a 16x16 window is larger than the grid of 12x6 tokens both ways; "
+        "model.windows.scales: a 16x16 window is larger than the grid of 12x6 tokens both ways; "
         "scales of 1 to 12 are possible, or kind conv1d"
     )
     with pytest.raises(SpecError, match="must be 1 or above"):
