@@ -132,6 +132,7 @@ class StudySpec(Section):
     base: str  # an experiment file, relative to the study file
     name: Annotated[Annotated[str | None, AfterValidator(_fileable)], LOCAL] = None  # null: that of the file
     description: Annotated[str, LOCAL] = ""
+    patch: dict[str, Any] = {}  # dotted path -> value, laid over the base before all arms
     design: Design | None = None
     components: dict[str, ComponentSpec] = {}
     arms: dict[str, dict[str, Any]] = {}  # name -> patch, besides those of the design

@@ -63,15 +63,17 @@ class Variants:
     Args:
         path: the base's file.
         registries: as in `loader.load`.
+        settings: laid over the file; with them it is the base.
 
     Raises:
         SpecError: with every fault of the base.
     """
 
-    def __init__(self, path: Path, registries: Registries) -> None:
+    def __init__(self, path: Path, registries: Registries, settings: Sequence[Setting] = ()) -> None:
         self._registries = registries
         self._top = Mark(str(path), 1, 1)
         layers = gather(path, ())
+        layers.tables += [setting.layer() for setting in settings]
         builder = Builder(layers.whole, besides=("extends",))
         spec, self._tree = assemble(layers, registries, builder, self._top)
         faults = in_order(builder, layers)

@@ -39,7 +39,7 @@ _PATH = re.compile(r"[^.\s=]+(\.[^.\s=]+)*")
 class LoadedStudy:
     """A study whose arms validate.
 
-    base: the base as it is. settings: of each arm, what its patch sets and where that stands. places: where the other
+    base: the base as it is, with the study's `patch`. settings: of each arm, what its patch sets and where that stands. places: where the other
     paths that the file sets stand (fidelity, search).
     """
 
@@ -109,7 +109,7 @@ def load_study(path: str | Path, sets: Sequence[str] = (), *, registries: Regist
     name = file.name()
     _stop(builder, layers)
     assert isinstance(spec, StudySpec)
-    variants = Variants(file.base(spec.base, layers), registries or catalogue.registries())
+    variants = Variants(file.base(spec.base, layers), registries or catalogue.registries(), file.settings("patch"))
     found = _Study(file, spec, name, variants)
     found.check()
     _stop(builder, layers)
@@ -192,7 +192,8 @@ class _File:
             for level in entry.node.entries
             if level not in ("requires", "excludes")
         ]
-        for keys in (*levels, *(("arms", name) for name in self.table("arms").entries), ("tune", "fidelity")):
+        arms = [("arms", name) for name in self.table("arms").entries]
+        for keys in (*levels, *arms, ("patch",), ("tune", "fidelity")):
             for path, entry in self.table(*keys).entries.items():
                 where = ".".join(keys)
                 if not _PATH.fullmatch(path):
