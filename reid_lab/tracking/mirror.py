@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from reid_lab.tracking.journal import Journal
 from reid_lab.tracking.mlflow_store import Location, Store
 from reid_lab.tracking.records import FILE, durable_offset
 from reid_lab.tracking.replay import Replay
+from reid_lab.tracking.runs import ARMS
 
 
 class Mirror:
@@ -22,14 +23,16 @@ class Mirror:
     Training never waits for it: an absent server is tried again after 2, 4, … 60 seconds. Close it
     after `Journal.stop` and before `Journal.close`; what it could not send, `sync` sends later.
 
-    interval: seconds between two sendings; between two samples of the load: twice that.
+    interval: seconds between two sendings; between two samples of the load: twice that. sampled: whether the
+    load is recorded.
     """
 
-    def __init__(self, journal: Journal, store: Store, *, interval: float = 5.0) -> None:
+    def __init__(self, journal: Journal, store: Store, *, interval: float = 5.0, sampled: bool = True) -> None:
         self.problem: str | None = None  # why the last sending failed, one line; None when it did not
         self._journal = journal
         self._replay = Replay(journal.path.parent, store)
         self._interval = interval
+        self._sampled = sampled
         self._load: _Load | None = None
         self._stop = threading.Event()
         self._deadline = float("inf")
@@ -62,7 +65,7 @@ class Mirror:
 
     def _sample(self, tick: int) -> None:
         """Every second tick; a machine that does not tell its load, or a full disk, is no reason to end."""
-        if tick % 2 == 0:
+        if self._sampled and tick % 2 == 0:
             with contextlib.suppress(Exception):
                 self._load = self._load or _Load(self._journal)
                 self._load.sample()
@@ -131,12 +134,16 @@ class Sent:
     problem: str | None = None
 
 
-def journals(runs: Path, run_ids: Sequence[str] | None = None) -> Iterator[Path]:
-    """The run folders that hold a journal, all or those whose ids are given or begin so.
+def journals(runs: Path, run_ids: Sequence[str] | None = None) -> dict[str, Path]:
+    """The folders that hold a journal, by id: all, or those whose ids are given or begin so.
 
-    Raises `RunError` naming every run that is not there.
+    Arms of studies (`STUDY/ARM`) come first, because they are the parents of runs. Raises `RunError` naming every run
+    that is not there.
     """
-    there = {file.parent.name: file.parent for file in sorted(runs.glob(f"*/{FILE}"))}
+    arms = {
+        f"{file.parent.parent.name}/{file.parent.name}": file.parent for file in sorted(runs.glob(f"{ARMS}/{FILE}"))
+    }
+    there = {**arms, **{file.parent.name: file.parent for file in sorted(runs.glob(f"*/{FILE}"))}}
     if run_ids is not None:
         begun = {name: [known for known in there if name and known.startswith(name)] for name in run_ids}
         run_ids = [begun[name][0] if name not in there and len(begun[name]) == 1 else name for name in run_ids]
@@ -146,30 +153,30 @@ def journals(runs: Path, run_ids: Sequence[str] | None = None) -> Iterator[Path]
         raise RunError(
             *(Fault(f"no run '{n}'" + (f"; did you mean '{near}'?" if near else ""), str(runs)) for n, near in faults)
         )
-    return iter(there.values() if run_ids is None else [there[name] for name in run_ids])
+    return there if run_ids is None else {name: there[name] for name in run_ids}
 
 
 def sync(runs: Path, run_ids: Sequence[str] | None = None, uri: str | None = None, *, full: bool = False) -> list[Sent]:
-    """Send what mlflow does not hold yet, of all runs in a folder or of the named ones.
+    """Send what mlflow does not hold yet, of all runs and arms of studies in a folder, or of the named ones.
 
     full: send everything again, e.g. to a store restored from a backup; what it holds is unchanged.
     A run that fails does not stop the others. Raises `RunError` on an unknown run.
     """
     store = Store.of(runs, uri)
-    return [_sync(folder, store, full) for folder in journals(runs, run_ids)]
+    return [_sync(name, folder, store, full) for name, folder in journals(runs, run_ids).items()]
 
 
-def _sync(run_dir: Path, store: Store, full: bool) -> Sent:
+def _sync(name: str, run_dir: Path, store: Store, full: bool) -> Sent:
     replay = Replay(run_dir, store)
     if not replay.lock.acquire():
-        return Sent(run_dir.name, 0, replay.progress.at, f"being sent by {replay.lock.holder()}")
+        return Sent(name, 0, replay.progress.at, f"being sent by {replay.lock.holder()}")
     try:
         if full:
             replay.progress.reset()
         count = replay.send()
         replay.note_kill()
-        return Sent(run_dir.name, count, replay.progress.at)
+        return Sent(name, count, replay.progress.at)
     except Exception as error:  # mlflow's are of many kinds, and the next run may work
-        return Sent(run_dir.name, 0, replay.progress.at, _one_line(error))
+        return Sent(name, 0, replay.progress.at, _one_line(error))
     finally:
         replay.lock.release()

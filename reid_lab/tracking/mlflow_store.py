@@ -11,6 +11,7 @@ import contextlib
 import logging
 import os
 import re
+import shutil
 import sys
 import tempfile
 import uuid
@@ -19,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from reid_lab.errors import Fault, UserError
 from reid_lab.tracking.lock import FileLock
@@ -87,6 +89,38 @@ def store_uri(runs: Path, uri: str | None) -> str:
         allowed = "null, sqlite:///FILE, postgresql://…, mysql://…, mssql://…, http://HOST:PORT, https://HOST"
         raise UserError(Fault(f"no such kind of store '{uri}'; allowed: {allowed}", "tracking.uri"))
     return uri.rstrip("/")
+
+
+def place(file: Path, target: Path) -> None:
+    """Puts a file at `target`, whole or not at all: weights as a hard link, everything else as a copy.
+
+    Weights are large and never written in place, so that one content serves both names, and each outlives the other.
+    Across file systems, and where there are no links, they are copied.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        if file.suffix != ".safetensors" or not _linked(file, temporary):
+            shutil.copyfile(file, temporary)
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)  # it is left behind when `target` is a link to the same content already
+
+
+def _linked(file: Path, new: Path) -> bool:
+    try:
+        os.link(file.resolve(), new)
+    except OSError:
+        return False
+    return True
+
+
+def _local(uri: str) -> Path | None:
+    """The folder that an artifact address names on this machine; None when it is elsewhere."""
+    parts = urlsplit(uri)
+    if parts.scheme == "file" and parts.netloc in ("", "localhost"):
+        return Path(url2pathname(parts.path))
+    return Path(uri) if not parts.scheme and os.path.isabs(uri) else None
 
 
 class Store:
@@ -182,7 +216,7 @@ class Store:
             metrics, params, tags = metrics[800:], params[100:], tags[100:]
 
     def status(self, at: Location, status: str, time: int) -> None:
-        """Set mlflow's status and our own tag: running, finished, failed, interrupted or killed."""
+        """Set mlflow's status and our own tag: running, finished, failed, interrupted, pruned or killed."""
         client = self.client()
         theirs = MLFLOW_STATUS.get(status, "KILLED")
         if theirs == "RUNNING":
@@ -204,8 +238,14 @@ class Store:
         self.client().log_inputs(at.run, [used])
 
     def artifact(self, at: Location, file: Path, name: str) -> None:
-        """Upload a file to the path `name` of the run."""
+        """Put a file at the path `name` of the run; on this machine's disk as `place` does, else by upload."""
         target = PurePosixPath(name)
+        if target.is_absolute() or ".." in target.parts:
+            raise ValueError(f"'{name}' is no path inside a run")
+        folder_here = None if self.is_server else _local(self.client().get_run(at.run).info.artifact_uri)
+        if folder_here is not None:
+            place(file, folder_here / target)
+            return
         with _named(file, target.name) as local:
             folder = str(target.parent) if target.parent.name else None
             self.client().log_artifact(at.run, str(local), folder)
@@ -249,7 +289,11 @@ class Store:
             )
         ident: str = model.model_id
         if str(model.status) != "READY":  # finalised last: an interrupted registration is completed here
-            client.log_model_artifact(ident, str(file))
+            folder = None if self.is_server else _local(model.artifact_location)
+            if folder is None:
+                client.log_model_artifact(ident, str(file))
+            else:
+                place(file, folder / file.name)
             outputs = client.get_run(at.run).outputs
             if ident not in {o.model_id for o in (outputs.model_outputs if outputs else [])}:
                 client.log_outputs(at.run, [LoggedModelOutput(ident, step=step)])

@@ -10,15 +10,19 @@ import hashlib
 import json
 import os
 import time
+from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from reid_lab.tracking.lock import FileLock, in_use
+from reid_lab.tracking.members import Member, member_of
 from reid_lab.tracking.mlflow_store import Chunk, Location, Point, Store, key
 from reid_lab.tracking.records import FILE, NUMBERS, Record, durable_offset, read, sha256
+from reid_lab.tracking.runs import STUDIES
 
 CHUNK = 2000  # records between two saved positions
+CREATING = "mlflow.lock"  # held while a run is looked up and created: an arm's run is wanted by all its children
 
 
 class Progress:
@@ -31,16 +35,18 @@ class Progress:
         self.status = ""
         self.at: Location | None = None
         self.checkpoints: dict[str, list[Any]] = {}  # name -> [step, value] of the newest
+        self.members: list[dict[str, Any]] = []  # its places in studies, the first one first
         try:
             saved = json.loads(self.path.read_text())
             self.at = Location(saved["experiment"], saved["run"])
             self.offset, self.status, self.checkpoints = saved["offset"], saved["status"], saved["checkpoints"]
+            self.members = saved.get("members", [])
         except (OSError, ValueError, KeyError):
             pass  # never sent, or torn: sending everything again changes nothing
 
     def reset(self) -> None:
         """Begin again at the first record."""
-        self.offset, self.status, self.checkpoints = 0, "", {}
+        self.offset, self.status, self.checkpoints, self.members = 0, "", {}, []
 
     def save(self) -> None:
         """Write the position; called after everything before it has arrived."""
@@ -52,6 +58,7 @@ class Progress:
             "offset": self.offset,
             "status": self.status,
             "checkpoints": self.checkpoints,
+            "members": self.members,
         }
         new = self.path.with_suffix(".new")
         new.write_text(json.dumps(state))
@@ -62,6 +69,17 @@ def unsent(run_dir: Path, store: Store) -> bool:
     """Whether a store lacks durable records of a run, as far as is known without asking it."""
     progress = Progress(run_dir, store)
     return progress.at is None or progress.offset < durable_offset(run_dir / FILE)
+
+
+def _located(journal: Path, store: Store) -> Location | None:
+    """Where a journal's run lies in mlflow, created when needed; None while the journal has no durable start."""
+    end = durable_offset(journal)
+    start = next((record for record, _ in read(journal, stop=end) if record.kind == "start"), None)
+    if start is None:
+        return None
+    value = start.value
+    with FileLock(journal.parent / CREATING):
+        return store.run(value["run_id"], experiment=value["experiment"], name=value["run_name"], time=start.time)
 
 
 class Replay:
@@ -101,12 +119,9 @@ class Replay:
         """Find or create the run in mlflow; False while the journal has no durable start."""
         if self._found:
             return True
-        end = durable_offset(self.journal)
-        start = next((record for record, _ in read(self.journal, stop=end) if record.kind == "start"), None)
-        if start is None:
+        at = _located(self.journal, self.store)
+        if at is None:
             return False
-        value = start.value
-        at = self.store.run(value["run_id"], experiment=value["experiment"], name=value["run_name"], time=start.time)
         if at != self.progress.at:  # a new store, or one that lost the run
             self.progress.reset()
             self.progress.at = at
@@ -127,10 +142,36 @@ class Replay:
                 events.append(record)
             elif record.kind == "checkpoint":
                 self.progress.checkpoints[record.name] = [record.step, record.value]
-            _translate(record, chunk)
+            member = member_of(record)
+            if member is None:
+                _translate(record, chunk)
+            else:
+                self._enter(at, member, record.time, chunk)
         self.store.log(at, chunk)
         for record in events:
             self._event(at, record)
+
+    def _enter(self, at: Location, member: Member, now: int, chunk: Chunk) -> None:
+        """Add the tags of a place in a study; the first place gives the run its parent."""
+        place, held = asdict(member), self.progress.members
+        if place not in held:
+            held.append(place)
+        chunk.tags[key(f"reid_lab.study.{member.study}")] = member.arm
+        if place == held[0]:
+            chunk.tags |= {"reid_lab.study": member.study, "reid_lab.arm": member.arm, "reid_lab.parent": member.parent}
+            chunk.tags["mlflow.parentRunId"] = self._parent(at, member, now).run
+            if member.trial is not None:
+                chunk.tags["reid_lab.trial"] = str(member.trial)
+
+    def _parent(self, at: Location, member: Member, now: int) -> Location:
+        """Where the arm lies in mlflow, whether its own journal has been sent or not."""
+        journal = self.run_dir.parent / STUDIES / member.parent / FILE
+        found = _located(journal, self.store) if journal.is_file() else None
+        if found is not None:
+            return found
+        experiment = self.store.client().get_experiment(at.experiment).name
+        with FileLock(journal.parent / CREATING):
+            return self.store.run(member.parent, experiment=experiment, name=f"{member.study}: {member.arm}", time=now)
 
     def _event(self, at: Location, record: Record) -> None:
         value = record.value
@@ -156,7 +197,9 @@ class Replay:
 
     def _models(self, at: Location) -> None:
         """The newest checkpoint of each name; `last` holds the optimiser too and goes only when there is no other."""
-        newest = self.progress.checkpoints
+        newest, members = self.progress.checkpoints, self.progress.members
+        if members and all(place["trial"] is not None for place in members):
+            return  # most trials lose their weights; those of the best are measured again, as cells
         for name in [n for n in newest if not n.endswith("last")] or list(newest):
             step, value = newest[name]
             file = self.run_dir / value["path"]

@@ -23,6 +23,10 @@ from typing import Any
 
 from reid_lab.errors import Fault, RunError, nearest
 
+STUDIES = "studies"
+ARMS = f"{STUDIES}/*/*"
+"""Where the arms of studies keep their journals, below the folder of runs."""
+
 
 def write_atomic(path: Path, text: str) -> None:
     """Write a small file whole or not at all."""

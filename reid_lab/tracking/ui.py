@@ -163,7 +163,7 @@ def open_ui(
 
 
 def _chosen(runs: Path, store: Store, run_ids: Sequence[str]) -> list[Location]:
-    found = {folder.name: Progress(folder, store).at for folder in journals(runs, list(run_ids))}
+    found = {name: Progress(folder, store).at for name, folder in journals(runs, list(run_ids)).items()}
     waiting = [name for name, at in found.items() if at is None]
     if waiting:
         raise UserError(*(f"run {name} is not in mlflow yet; `reid-lab sync` sends it" for name in waiting))

@@ -344,7 +344,7 @@ def test_a_journal_without_a_start_waits(runs):
 def test_a_run_may_be_named_by_how_its_id_begins(runs):
     write_run(runs, "abcdef-1")
     write_run(runs, "abxyz-1")
-    assert [folder.name for folder in journals(runs, ["abc"])] == ["abcdef-1"]
+    assert list(journals(runs, ["abc"])) == ["abcdef-1"]
     with pytest.raises(RunError, match="no run 'ab'"):
         journals(runs, ["ab"])
 
