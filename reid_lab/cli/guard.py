@@ -6,7 +6,7 @@ import errno
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TextIO
 
 from typer.exceptions import TyperException
 
@@ -47,9 +47,16 @@ def _advised() -> Iterator[None]:
     with warnings.catch_warnings():
         shown, told = warnings.showwarning, set[str]()
 
-        def show(message: Warning | str, category: type[Warning], *where: Any) -> None:
+        def show(
+            message: Warning | str,
+            category: type[Warning],
+            filename: str,
+            lineno: int,
+            file: TextIO | None = None,
+            line: str | None = None,
+        ) -> None:
             if not issubclass(category, Advice):
-                shown(message, category, *where)
+                shown(message, category, filename, lineno, file, line)
             elif str(message) not in told:
                 told.add(str(message))
                 note(str(message))

@@ -215,3 +215,27 @@ def test_the_paper_settings_are_those_of_mambapro():
         wanted = 0.01 + 0.99 * epoch / 10 if epoch < 10 else 0.001 + 0.999 * late
         assert factor(Progress(epoch * 7 + 3, 7, 420)) == pytest.approx(wanted, abs=1e-12)
     assert factor(Progress(420, 7, 420)) == pytest.approx(0.001)
+
+
+def test_losses_of_clip_reid(build):
+    """Its second stage: entropies of the hidden and the projected feature, triplets of these and of the early one."""
+    model = build(roles=("rgb",), features="clip_reid", margin=0.3).train()
+    needs = {term.name: {need.rpartition("_")[0] for need in term.needs} for term in model.terms}
+    assert needs == {"id": {"hidden", "projected"}, "triplet": {"hidden", "projected", "early"}}
+    weights = {term.name: term.weight for term in model.terms}
+    assert weights == {"id": 0.25, "triplet": 1.0}
+    given = batch(model)
+    with torch.no_grad():
+        values = model.values(model.encode(given), BEGIN)
+        found = {name: total / count for name, (total, count) in losses(model, given).items()}
+    entropy = torch.nn.functional.cross_entropy
+    pids = given.groups["pids"]
+    by_head = [entropy(values[f"{name}_logits"], pids, label_smoothing=0.1) for name in ("hidden", "projected")]
+    torch.testing.assert_close(found["id"], torch.stack(by_head).sum())
+    hardest = []
+    for name in ("hidden", "projected", "early"):
+        apart = torch.cdist(values[f"{name}_feature"], values[f"{name}_feature"])
+        alike = pids[:, None] == pids
+        far, near = apart.where(alike, 0).amax(1), apart.where(~alike, torch.inf).amin(1)
+        hardest.append((far - near + 0.3).clamp(min=0)[alike.sum(dim=1) > 1].mean())
+    torch.testing.assert_close(found["triplet"], torch.stack(hardest).sum(), rtol=1e-3, atol=1e-4)

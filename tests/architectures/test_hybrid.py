@@ -1,5 +1,7 @@
 """The hybrid: each trunk alone is the other architecture; both are fused; pixels, rates and names of weights."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from pydantic import ValidationError
@@ -8,12 +10,16 @@ from reid_lab.architectures import hybrid
 from reid_lab.architectures.hybrid import AttentionSpec, ClipSpec, ConcatSpec, GateSpec, Hybrid, VitSpec
 from reid_lab.architectures.vit_multiscale import Spec as VitMultiscaleSpec
 from reid_lab.architectures.vit_multiscale import VitMultiscale
+from reid_lab.catalogue import load_spec
 from reid_lab.errors import SpecError
 from reid_lab.parts.branches import STATISTICS, Renormalise
 from reid_lab.parts.windows import WindowSpec
+from reid_lab.schedules import Progress
+from reid_lab.spec.schedule import build as schedule
 from tests.architectures import probe
 from tests.architectures.alike import close, compare
 
+PAPER = Path(__file__).parents[2] / "experiments" / "paper" / "hybrid_msmt17.yaml"
 WINDOWS = WindowSpec(scales=(2, 4))
 
 
@@ -151,3 +157,17 @@ def test_a_name_of_two_trunks_is_refused_with_both(kind, name):
 @pytest.mark.parametrize("name", ["openai/clip-vit-base-patch16", "google/vit-base-patch16-224", "tiny-vit"])
 def test_names_in_full_are_taken(name):
     assert VitSpec(backbone=name).backbone == name
+
+
+def test_the_paper_settings_are_those_of_clip_reid():
+    """Its second stage: Adam at 5e-6, decay 1e-4; 10 epochs from .1 of it, a tenth from 30 and 50; 60 of 16 x 4."""
+    spec = load_spec(PAPER).spec
+    optimizer, batches, model = spec.train.optimizer, spec.train.batch, spec.model
+    assert (optimizer.kind, optimizer.lr, optimizer.weight_decay) == ("adam", 5e-6, 1e-4)
+    assert (batches.sampler, batches.size, batches.instances) == ("identity", 64, 4)
+    assert (spec.train.length.epochs, spec.runtime.precision) == (60, "fp16")
+    assert (model.id, model.triplet, model.bias_lr_factor) == (0.25, 1.0, 2.0)
+    factor = schedule(spec.train.schedule)
+    for epoch in range(60):
+        wanted = 0.1 + 0.9 * epoch / 10 if epoch < 10 else 1.0 if epoch < 30 else 0.1 if epoch < 50 else 0.01
+        assert factor(Progress(epoch * 7 + 3, 7, 420)) == pytest.approx(wanted, abs=1e-12), epoch

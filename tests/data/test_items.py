@@ -83,6 +83,23 @@ def test_facts_and_size():
         delivered_size(Toy([("train", "caption", 0, 0)]))
 
 
+@pytest.mark.parametrize(
+    ("scenes", "count"),
+    [
+        ((2, 1, 1, 2), 3),  # numbered up to 2, the last of train; test's 7 is not counted
+        ((1, -1, 1, -1), 2),  # of some images it is not known
+        ((0, 1, 2, 3), 0),  # each moment by itself: nothing that images share
+        ((-1, -1, -1, -1), 0),
+    ],
+)
+def test_scenes_are_counted_where_images_share_them(scenes, count):
+    train = [Row("train", "rgb", n % 2, n, path=f"{n}", scene=scene) for n, scene in enumerate(scenes)]
+    train += [Row("train", "caption", 0, 0, caption="a man", scene=scenes[0])]  # no second moment
+    items = tabulate([*train, Row("test", "rgb", 5, 8, path="8", scene=7), Row("test", "rgb", 5, 9, path="9", scene=7)])
+    assert dict(facts(items, ["rgb"]).labels) == ({"scenes": count} if count else {})
+    assert pairs(items, "train").labels["scenes"].tolist() == [scenes[0]]
+
+
 def test_labels_and_selection():
     toy = Toy([*paired((1,)), *paired((1,), "val")])
     assert toy.items.splits() == ("train", "val")

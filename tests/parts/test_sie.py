@@ -38,7 +38,9 @@ def test_a_coefficient_of_0_is_no_part():
 
 
 def test_data_without_cameras_or_views():
-    with pytest.raises(SpecError, match=r"the data tells no cameras; set model\.sie to null"):
+    with pytest.raises(SpecError, match=r"^model\.sie\.of camera: the data tells no cameras; set model\.sie to null$"):
         side_information(SideSpec(), 4, 0, 2, 0)
     with pytest.raises(SpecError, match="no cameras and no views"):
         side_information(SideSpec(of="both"), 4, 0, 0, 0)
+    with pytest.raises(SpecError, match=r"^model\.vit\.sie\.of view: .* set model\.vit\.sie\.of to camera, or "):
+        side_information(SideSpec(of="view"), 4, 3, 0, 0, "model.vit.sie")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import jsonschema
 import pytest
@@ -17,7 +17,7 @@ from reid_lab.spec.loader import Loaded, load
 from reid_lab.spec.patch import ABSENT, Change, diff, put
 from reid_lab.spec.run import OptimizerSpec
 from reid_lab.spec.schema import json_schema
-from reid_lab.spec.section import walk
+from reid_lab.spec.section import LATER, Section, walk
 from reid_lab.spec.show import resolved_yaml, scalar
 from reid_lab.spec.tree import parse, plain
 from tests.spec.fakes import GOOD, REGISTRIES
@@ -95,6 +95,22 @@ def test_identity_counts_what_decides_the_result(good):
         assert identity(good(override).spec, parts) != base, override
     assert identity(good().spec, {**parts, "metrics": 2}) != base
     assert run_id(base, 2) == f"{base[:12]}-2"
+
+
+def test_a_later_field_counts_once_it_is_used():
+    """A section keeps the identity that it had before it had the field."""
+
+    class Before(Section):
+        rank: int = 4
+
+    class After(Before):
+        scale: Annotated[float | None, LATER] = None
+
+    class Whole(Section):
+        parts: tuple[Before | After, ...]
+
+    assert identity(Whole(parts=(After(),)), {}) == identity(Whole(parts=(Before(),)), {})
+    assert identity(Whole(parts=(After(scale=1.0),)), {}) != identity(Whole(parts=(After(),)), {})
 
 
 def test_canonical_text():
