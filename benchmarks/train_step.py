@@ -38,6 +38,7 @@ from reid_lab.engine.plan import OptimizerPlan
 from reid_lab.engine.runtime import Runtime
 from reid_lab.engine.step import Step, StepResult
 from reid_lab.parts import huggingface
+from reid_lab.parts.layout import pack
 from reid_lab.parts.masking import IGNORED, mask_tokens
 from reid_lab.parts.towers import ClipConfig, TextConfig, VisionConfig
 from reid_lab.parts.trunk import TransformerConfig
@@ -154,23 +155,42 @@ def product(device: torch.device) -> tuple[Callable[[], Tensor], float]:
     return lambda: a @ b, 2.0 * n**3
 
 
-def operations(model: Irra, batch: Batch, texts: tuple[int, int], words: int) -> float:
-    """Those of a step's matrix products: captions and masked copies of so many positions, so many predicted words.
+@dataclass(frozen=True)
+class Positions:
+    """Those that a side computes: of the text tower, of its last block, and of the last cross-modal block."""
 
-    Two for each multiply-add; the backward pass has twice as many as the forward pass.
-    """
+    text: int
+    text_read: int
+    words: int
 
-    def blocks(width: int, layers: int, length: int) -> int:
-        return layers * length * (12 * width**2 + 2 * length * width)
+
+def positions(model: Irra, batch: Batch) -> dict[str, Positions]:
+    """Of both sides, counted from the captions and their masked copies."""
+    ids = batch.inputs["caption"].values
+    masked, labels = mask_tokens(ids, batch.groups["keys"], model.mlm.masking, model.trunk.tokenizer)
+    packed = len(pack(masked, ids, ids.argmax(dim=1), torch.arange(len(ids))).place)
+    return {
+        "plain": Positions(2 * ids.numel(), 2 * ids.numel(), ids.numel()),
+        "reid-lab": Positions(packed, ids.numel() + len(ids), int((labels != IGNORED).sum())),
+    }
+
+
+def operations(model: Irra, size: int, at: Positions) -> float:
+    """Those of a step's matrix products: two for each multiply-add; the backward pass has twice as many again."""
+
+    def blocks(width: int, layers: int, tokens: int, sequences: int, length: int, read: int) -> int:
+        every = 12 * width**2 * tokens + 2 * width * sequences * length**2
+        return layers * every - 9 * width**2 * (tokens - read)  # the last block's output projection and MLP
 
     vision, text = model.trunk.config.vision.transformer, model.trunk.config.text.transformer
-    wide, width, tokens = vision.width, model.trunk.width, (SIZE[0] // 16) * (SIZE[1] // 16) + 1
-    each = blocks(wide, vision.layers, tokens) + (tokens - 1) * 3 * 16 * 16 * wide
-    each += sum(blocks(text.width, text.layers, length) for length in texts)
-    each += (tokens + 1) * wide * width + (texts[1] + 1) * text.width * width + 2 * width * IDENTITIES
-    each += 2 * (texts[1] + tokens) * width**2 + 2 * texts[1] * tokens * width
-    each += blocks(width, len(model.mlm.cross_blocks), texts[1])
-    return 6.0 * (batch.size * each + words * (width**2 + width * VOCABULARY))
+    wide, width, patches = vision.width, model.trunk.width, (SIZE[0] // 16) * (SIZE[1] // 16)
+    image, caption = size * (patches + 1), size * CONTEXT
+    total = size * patches * 3 * 16 * 16 * wide + blocks(wide, vision.layers, image, size, patches + 1, image)
+    total += blocks(text.width, text.layers, at.text, 2 * size, CONTEXT, at.text_read)
+    total += (image + size) * wide * width + (caption + size) * text.width * width + 2 * size * width * IDENTITIES
+    total += 2 * (caption + image) * width**2 + 2 * CONTEXT * image * width
+    total += blocks(width, len(model.mlm.cross_blocks), caption, size, CONTEXT, at.words)
+    return 6.0 * (total + at.words * (width**2 + width * VOCABULARY))
 
 
 def check(results: dict[str, StepResult]) -> float:
@@ -181,7 +201,7 @@ def check(results: dict[str, StepResult]) -> float:
 
 
 def row(model: Irra, steps: dict[str, Step], runtime: Runtime, rounds: int, size: int, full: bool) -> None:
-    device, now, kinds = runtime.device, Progress(0, 100, 1000), model.trunk.tokenizer
+    device, now = runtime.device, Progress(0, 100, 1000)
     square, product_operations = product(device)
     best = min(timed(square, device).work for _ in range(5))
     spent: dict[str, list[Spent]] = {name: [] for name in steps}
@@ -189,14 +209,12 @@ def row(model: Irra, steps: dict[str, Step], runtime: Runtime, rounds: int, size
     print(f"  captions {'all of 77 tokens' if full else 'of drawn lengths'}", flush=True)
     for number in range(1, rounds + 1):
         batch, longest = draw(model, size, number, full)
-        masked = mask_tokens(batch.inputs["caption"].values, batch.groups["keys"], model.mlm.masking, kinds)
-        words = {"plain": size * CONTEXT, "reid-lab": int((masked[1] != IGNORED).sum())}
-        texts = {"plain": (CONTEXT, CONTEXT), "reid-lab": (longest, CONTEXT)}
+        at = positions(model, batch)
         batch, results = batch.to(device), {}
         for name in sorted(steps, reverse=number % 2 == 1):
             took = timed(lambda: results.update({name: steps[name](batch, now, number)}), device)  # noqa: B023
             spent[name].append(took)
-            shares[name].append(operations(model, batch, texts[name], words[name]) / took.work / product_operations)
+            shares[name].append(operations(model, size, at[name]) / took.work / product_operations)
         best = min([best, *(timed(square, device).work for _ in range(3))])
         difference = check(results)
         taken = ", ".join(f"{name} {spent[name][-1].clock:.3f} s" for name in steps)

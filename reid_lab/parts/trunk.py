@@ -90,8 +90,7 @@ class Attention(nn.Module):
     ) -> Tensor:
         """`x` (n, L, D) -> (n, L, D), or as `layout` has it; `mask` (n, L) bool: True where a key may be seen."""
         qkv = layout.spread(project(self.qkv, x, route))
-        n, length, width = *qkv.shape[:2], x.shape[-1]
-        q, k, v = qkv.view(n, length, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4).unbind(0)
+        q, k, v = (split_heads(t, self.heads) for t in qkv.chunk(3, dim=-1))
         keys = None if mask is None else mask[:, None, None, :]
         y = F.scaled_dot_product_attention(q, k, v, attn_mask=keys, is_causal=self.causal)
         return project(self.out, layout.collect(join_heads(y)), route)
