@@ -35,7 +35,14 @@ def alternatives(annotation: Any, metadata: Sequence[Any] = ()) -> tuple[Alterna
 
 def of_field(field: FieldInfo) -> tuple[Alternative, ...]:
     """The alternatives of a section's field."""
-    return alternatives(field.annotation, field.metadata)
+    known = _FIELDS.get(id(field))
+    if known is None:
+        known = _FIELDS[id(field)] = field, alternatives(field.annotation, field.metadata)
+    return known[1]
+
+
+_FIELDS: dict[int, tuple[FieldInfo, tuple[Alternative, ...]]] = {}
+"""Fields seen so far, by their place in memory; a study asks for the same ones thousands of times."""
 
 
 def _alternatives(annotation: Any, metadata: tuple[Any, ...]) -> Iterator[Alternative]:

@@ -7,7 +7,7 @@ space as an earlier one are built at its first and last corner only.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
@@ -15,10 +15,10 @@ from typing import Any, final
 from reid_lab import catalogue
 from reid_lab.errors import Fault
 from reid_lab.spec.build import Builder
-from reid_lab.spec.identity import canonical, identifying
 from reid_lab.spec.layers import gather, merge
 from reid_lab.spec.loader import Loaded, Registries
 from reid_lab.spec.run import RunSpec
+from reid_lab.spec.section import walk
 from reid_lab.spec.shape import Alternative
 from reid_lab.spec.study import StudySpec, TuneSpec, mistakes
 from reid_lab.spec.tree import Array, Mark, Node, Table, plain
@@ -36,8 +36,8 @@ LONGEST = 120
 class LoadedStudy:
     """A study whose arms validate.
 
-    base: the base with the study's `patch`. settings: of each arm, what its patch sets and where that stands. places:
-    where the other paths that the file sets stand (fidelity, search).
+    base: the base with the study's `patch`. specs: of each arm. settings: of each arm, what its patch sets and where
+    that stands. places: where the other paths that the file sets stand (fidelity, search).
     """
 
     spec: StudySpec
@@ -46,6 +46,7 @@ class LoadedStudy:
     plan: Plan
     base: Loaded
     variants: Variants
+    specs: Mapping[str, RunSpec]
     settings: Mapping[str, tuple[Setting, ...]]
     places: Mapping[str, Mark]
 
@@ -57,12 +58,6 @@ class LoadedStudy:
         """
         return self.variants.load(self.changes(arm, extra, seed))
 
-    def variant(self, arm: Arm) -> RunSpec:
-        """The spec of an arm alone, without the origins of its values."""
-        spec = self.variants.attempt(self.settings[arm.name]).spec
-        assert spec is not None
-        return spec
-
     def changes(self, arm: Arm, extra: Mapping[str, Any] = {}, seed: int | None = None) -> list[Setting]:
         """What is set over the base, in order."""
         given = dict(extra) if seed is None else {**extra, "seed": seed}
@@ -72,7 +67,7 @@ class LoadedStudy:
     def space(self, arm: Arm) -> tuple[Space, tuple[str, ...]]:
         """What the arm's trials search, and the searched paths that it lacks; nothing without `tune`."""
         tune = self.spec.tune
-        return (Space(), ()) if tune is None else space(self.variant(arm), tune.search)
+        return (Space(), ()) if tune is None else space(self.specs[arm.name], tune.search)
 
     def _setting(self, path: str, value: Any) -> Setting:
         mark = self.places.get(path) or Mark(f"{path}={value}", 0, 1)
@@ -120,7 +115,9 @@ class _Study:
         self.file, self.spec, self.name, self.variants = file, spec, name, variants
         self.plan = plan(spec, variants.base.spec.plain())
         self.settings = {arm.name: self._settings(arm) for arm in self.plan.arms}
+        self.specs: dict[str, RunSpec] = {}
         self.fidelity = file.settings("tune", "fidelity")
+        self.local = _nested(leaf.path for leaf in walk(variants.base.spec) if leaf.local)
 
     def loaded(self) -> LoadedStudy:
         """The study, when nothing was wrong."""
@@ -128,7 +125,15 @@ class _Study:
         for index, entry in enumerate(self.spec.tune.search if self.spec.tune else ()):
             places[entry if isinstance(entry, str) else entry.path] = self.file.mark(("tune", "search", str(index)))
         return LoadedStudy(
-            self.spec, self.file.path, self.name, self.plan, self.variants.base, self.variants, self.settings, places
+            self.spec,
+            self.file.path,
+            self.name,
+            self.plan,
+            self.variants.base,
+            self.variants,
+            self.specs,
+            self.settings,
+            places,
         )
 
     def check(self) -> None:
@@ -176,7 +181,8 @@ class _Study:
         if tried.spec is None:
             self._tell(tried.faults, settings, f"arm '{arm.name}'")
             return
-        text = canonical(identifying(tried.spec))
+        self.specs[arm.name] = tried.spec
+        text = tried.spec.model_dump_json(exclude=self.local)
         if text in seen:
             what = f"the arm '{arm.name}' is the same experiment as '{seen[text]}': the patch changes nothing"
             self.file.builder.fault(self._where(settings), "", what)
@@ -208,9 +214,7 @@ class _Study:
                 self._tell(tried.faults, settings, f"arm '{arm.name}' with fidelity")
                 continue
             self._measurable(arm, tried.spec)
-            whole = self.variants.attempt(self.settings[arm.name]).spec
-            assert whole is not None
-            found, _, faults = dimensions(whole, tune.search)
+            found, _, faults = dimensions(self.specs[arm.name], tune.search)
             for index, what in faults.items():
                 self.file.builder.fault(self.file.mark(("tune", "search", str(index))), "tune.search", what)
             has |= {dimension.name for dimension in found.dimensions}
@@ -259,6 +263,18 @@ class _Study:
             values = ", ".join(f"{path} = {value}" for path, value in corner.items())
             first = marks[next(iter(corner))]
             self._tell(tried.faults, (*settings, *chosen), f"tune.search: arm '{arm.name}' with {values}", first)
+
+
+def _nested(paths: Iterable[str]) -> dict[str, Any]:
+    """Dotted paths as pydantic's `exclude` has them."""
+    found: dict[str, Any] = {}
+    for path in paths:
+        *above, last = path.split(".")
+        here = found
+        for part in above:
+            here = here.setdefault(part, {})
+        here[last] = True
+    return found
 
 
 def _real(mark: Mark) -> Mark:

@@ -37,7 +37,7 @@ def changes(study: LoadedStudy, arm: Arm, before: Mapping[str, Any] | None = Non
     before: the base as plain data, when the caller has it.
     """
     base = study.base.spec.plain() if before is None else before
-    return [f"{change.path}: {_short(change.after)}" for change in diff(base, study.variant(arm).plain())]
+    return [f"{change.path}: {_short(change.after)}" for change in diff(base, study.specs[arm.name].plain())]
 
 
 def _short(value: Any) -> str:
