@@ -24,13 +24,13 @@ from torch import Tensor, nn
 
 from reid_lab.contracts import Architecture, Batch, Encoded, Facts, GroupRule, Input, InputSpec, Sum, Term
 from reid_lab.errors import DataError, SpecError
-from reid_lab.parts import backbones
+from reid_lab.parts import backbones, clothes, composed
 from reid_lab.parts import disentangle as parts
 from reid_lab.parts import fusion as fusions
 from reid_lab.parts.grl import AlphaSpec, Detached, NoReversal, Reversal
 from reid_lab.parts.heads import Classifier, NoClassifier
 from reid_lab.parts.locate import known_name
-from reid_lab.parts.losses import cloth_match, clothes, decouple
+from reid_lab.parts.losses import cloth_match, decouple
 from reid_lab.parts.losses.accuracy import accuracy
 from reid_lab.parts.losses.classify import classify
 from reid_lab.parts.losses.info_nce import info_nce
@@ -42,12 +42,10 @@ from reid_lab.schedules import Progress, Schedule, constant
 from reid_lab.seeding import stream
 from reid_lab.spec.run import ModelSpec, Positive
 from reid_lab.spec.schedule import ScheduleSpec, build
-from reid_lab.spec.section import Choice, Misfit, Section, Tune
+from reid_lab.spec.section import Misfit, Section, Tune
+from reid_lab.spec.weight import Weight, active, on
 
 RESULT_VERSION = 1
-
-Weight = Annotated[float, Field(ge=0)] | ScheduleSpec | None
-"""The weight of a loss: null or 0 removes the loss, and with it every module that serves it alone."""
 
 Loss = Annotated[Weight, Tune(0.1, 2.0, log=True)]
 
@@ -59,15 +57,12 @@ class GrlSpec(AlphaSpec):
     site: Literal["as_published", "adversary"] = "adversary"
 
 
-class FusionSpec(Section):
+class FusionSpec(fusions.FusionSpec):
     """One feature of image and identity caption, times a learnable scale, for the loss `read_by` names.
 
     `cls`: a classifier of its own; `info_nce`: in the image's place, though the text is part of it. Null: by none.
     """
 
-    kind: fusions.Kind = "token_attention"
-    heads: Annotated[int, Field(ge=1), Choice(1, 2, 4, 8)] = 4
-    dropout: Annotated[float, Field(ge=0, lt=1), Tune(0.0, 0.5)] = 0.1
     read_by: Literal["cls", "info_nce"] | None = "cls"
 
 
@@ -133,15 +128,15 @@ class Spec(ModelSpec):
     cloth_match: MatchSpec | None = MatchSpec()
     decouple: DecoupleSpec | None = DecoupleSpec()
     # what stands for a group with image and caption: the image alone, the fused feature, or their mean direction
-    retrieval: Literal["single_modality", "as_published", "mean"] = "single_modality"
+    retrieval: composed.Kind = "single_modality"
     # the weight of clothes beside identity in an embedding; null: identity alone, as published
     retrieval_clothes: Annotated[float, Field(gt=0), Tune(0.1, 2.0, log=True)] | None = None
     new_lr_factor: Annotated[float, Field(gt=0), Tune(1.0, 20.0, log=True)] = 1.0
 
     @model_validator(mode="after")
     def _together(self) -> Spec:
-        adversary, matching = _slot(self.cloth_adv), _slot(self.cloth_match)
-        if adversary and adversary.form == "as_published" and not _slot(self.cloth):
+        adversary, matching = active(self.cloth_adv), active(self.cloth_match)
+        if adversary and adversary.form == "as_published" and not active(self.cloth):
             raise Misfit("cloth_adv.form", "'as_published' is cloth with the opposite sign, and cloth is off", "cloth")
         if self.retrieval_clothes is not None and not matching:
             what = "clothes are compared with clothes captions only where cloth_match teaches it, which is off"
@@ -173,13 +168,13 @@ class T2IReID(Architecture):
             for name in ("image_mlp", "text_mlp")
         )
         self.identity: Classifier | NoClassifier = NoClassifier()
-        if _on(spec.cls):
+        if on(spec.cls):
             with stream(seed, "identity"):
                 self.identity = Classifier(width, facts.identities)
         self.fused = _fused(spec, uses, (wide, width), facts, seed)
         self.clothes = _clothes(spec, uses, (wide, width), seed)
         self.adversary = _adversary(spec, uses, width, facts, seed)
-        self.cloth_labels = _labeller(uses.labels, facts, width, self.text, seed)
+        self.cloth_labels = clothes.labeller(uses.labels, facts, width, self.text, seed)
         self.projectors: parts.Projectors | parts.NoProjectors = parts.NoProjectors()
         if uses.decouple is not None and uses.decouple.form == "as_published":
             trained = uses.decouple.projectors == "trained"
@@ -190,7 +185,8 @@ class T2IReID(Architecture):
         temperature = build(spec.temperature)
         self.temperature: Schedule = temperature if callable(temperature) else constant(temperature)
         self.alpha: Schedule = spec.grl.build() if spec.grl else constant(0.0)
-        self.retrieval, self.retrieval_clothes = spec.retrieval, spec.retrieval_clothes
+        self.retrieval = composed.KINDS[spec.retrieval]()
+        self.retrieval_clothes = spec.retrieval_clothes
         self.new_lr_factor = spec.new_lr_factor
         self.terms = tuple(_terms(spec, uses))
         self.diagnostics = tuple(_diagnostics(self.terms, spec, uses))
@@ -258,18 +254,13 @@ class T2IReID(Architecture):
         encoded = self.encode(batch)
         found = self.values(encoded, Progress(0, 1, 1))
         empty = torch.zeros(batch.size, self.image_mlp.fc2.out_features, device=batch.device)
-        identity = self._placed(empty, found.get("id_text"), encoded.items.get("id_text"))
-        image = self._placed(empty, found.get("image"), encoded.items.get("image"))
-        wearing = self._placed(empty, found.get("cloth_text"), encoded.items.get("cloth_text"))
-        worn = self._placed(empty, found.get("cloth_image"), encoded.items.get("image"))
+        identity = composed.placed(empty, found.get("id_text"), encoded.items.get("id_text"))
+        image = composed.placed(empty, found.get("image"), encoded.items.get("image"))
+        wearing = composed.placed(empty, found.get("cloth_text"), encoded.items.get("cloth_text"))
+        worn = composed.placed(empty, found.get("cloth_image"), encoded.items.get("image"))
         seen = image.any(dim=1, keepdim=True)
-        if self.retrieval == "mean":
-            identity = F.normalize(identity + image, dim=1)
-            wearing = torch.where(seen, F.normalize(worn + wearing, dim=1), wearing)
-        else:
-            identity, wearing = torch.where(seen, image, identity), torch.where(seen, worn, wearing)
-        if self.retrieval == "as_published" and "fused" in found:
-            identity = identity.index_copy(0, found["pair_rows"], F.normalize(found["fused"], dim=1))
+        identity = self.retrieval(image, identity, found)
+        wearing = torch.where(seen, self.retrieval(worn, wearing, {}), wearing)
         if self.retrieval_clothes is None:
             told = identity.any(dim=1, keepdim=True)
             return F.normalize(torch.where(told, identity, wearing), dim=1)
@@ -342,14 +333,10 @@ class T2IReID(Architecture):
         """The images (m,) whose own clothes caption is there, and its ids (m, L)."""
         words = encoded.items.get("cloth_words")
         if words is None:
-            return parts.no_rows(image.rows), parts.no_rows(image.rows, 1)
+            return clothes.no_rows(image.rows), clothes.no_rows(image.rows, 1)
         i, t = pairs(image.rows, words.rows, len(encoded.groups["pids"]))
         own = self._matched(encoded)[image.rows[i]]
         return i[own], words.values[t[own]]
-
-    def _placed(self, empty: Tensor, values: Tensor | None, of: Input | None) -> Tensor:
-        """Each group's feature (B, D), zeros where it has none."""
-        return empty if values is None or of is None else empty.index_copy(0, of.rows, values)
 
 
 @final
@@ -357,41 +344,17 @@ class _Uses:
     """What a spec turns on, with the weights of 0 taken for null."""
 
     def __init__(self, spec: Spec, facts: Facts) -> None:
-        self.cloth, self.adversary = _slot(spec.cloth), _slot(spec.cloth_adv)
-        self.match, self.decouple = _slot(spec.cloth_match), _slot(spec.decouple)
+        self.cloth, self.adversary = active(spec.cloth), active(spec.cloth_adv)
+        self.match, self.decouple = active(spec.cloth_match), active(spec.decouple)
         self.clothes = any(slot is not None for slot in (self.cloth, self.adversary, self.match, self.decouple))
-        self.labels = None if self.cloth is None else _labels(self.cloth.labels, facts)
+        self.labels = None if self.cloth is None else clothes.labels_of(self.cloth.labels, facts, "model.cloth")
         self.branches = ("id", "cloth") if self.match is not None else ("id",)
         self.reader = spec.fusion.read_by if spec.fusion is not None else None
-        if self.reader is not None and not _on(getattr(spec, self.reader)):
+        if self.reader is not None and not on(getattr(spec, self.reader)):
             self.reader = None
         self.upstream = spec.grl is not None and spec.grl.site == "as_published"
         self.has_head = self.adversary is not None and self.adversary.form == "own_head"
         self.captions = self.match is not None or self.labels in ("words", "overlap")
-
-
-def _on(weight: Weight) -> bool:
-    return weight is not None and weight != 0
-
-
-def _slot(slot: Any) -> Any:
-    """A section of a loss; None where its weight is off."""
-    return slot if slot is not None and _on(slot.weight) else None
-
-
-def _labels(wanted: str, facts: Facts) -> str:
-    """What the clothes loss is taught by. Raises `SpecError` where the data has nothing for it."""
-    outfits, told = facts.labels.get("clothes", 0) > 0, "cloth_caption" in facts.roles
-    choice = wanted if wanted != "auto" else "ids" if outfits else "words"
-    if not (outfits if choice == "ids" else told):
-        there = [name for name, has in (("ids", outfits), ("words", told), ("overlap", told)) if has]
-        options = "ids needs clothes numbers; words and overlap need clothes captions (cloth_caption)"
-        instead = f"labels: {', '.join(there)}, or " if there else ""
-        raise SpecError(
-            f"model.cloth.labels '{wanted}': the data offers no such labels; {options}. "
-            f"Allowed here: {instead}model.cloth: null"
-        )
-    return choice
 
 
 def _inputs(spec: Spec, uses: _Uses, size: tuple[int, int], text: Any) -> dict[str, InputSpec]:
@@ -412,15 +375,7 @@ def _fused(
 ) -> fusions.FusedFeature | fusions.NotFused:
     if spec.fusion is None:
         return fusions.NotFused()
-    made = fusions.fusion(
-        spec.fusion.kind,
-        spec.output,
-        output=spec.output,
-        heads=spec.fusion.heads,
-        dropout=spec.fusion.dropout,
-        memory=memory,
-        seed=seed,
-    )
+    made = spec.fusion.build(spec.output, memory, seed)
     return fusions.FusedFeature(made, facts.identities if uses.reader == "cls" else None, seed)
 
 
@@ -437,24 +392,6 @@ def _adversary(spec: Spec, uses: _Uses, width: int, facts: Facts, seed: int) -> 
     return parts.Adversary(width, facts.identities, before, seed)
 
 
-def _labeller(
-    labels: str | None, facts: Facts, width: int, text: Any, seed: int
-) -> parts.Outfits | parts.Words | parts.Overlap | parts.Unlabelled:
-    vocabulary, known = text.config.vocabulary, text.tokenizer.words
-    if labels == "ids":
-        return parts.Outfits(width, facts.labels["clothes"], seed)
-    if labels == "words":
-        return parts.Words(width, vocabulary, known, seed)
-    return parts.Overlap(vocabulary, known) if labels == "overlap" else parts.Unlabelled()
-
-
-_CLOTH: dict[str, tuple[Callable[..., Sum], tuple[str, ...]]] = {
-    "ids": (classify, ("cloth_logits", "outfits")),
-    "words": (clothes.words, ("word_logits", "bags")),
-    "overlap": (clothes.overlap, ("told_embeds", "bags", "scale")),
-}
-
-
 def _terms(spec: Spec, uses: _Uses) -> list[Term]:
     """The losses that are on."""
     contrasted = "fused" if uses.reader == "info_nce" else "image_pairs"
@@ -463,13 +400,13 @@ def _terms(spec: Spec, uses: _Uses) -> list[Term]:
         ("cls", spec.cls, classify, ("logits", "labels"), 1.0),
         ("bio", spec.bio, supcon, ("image", "id_text", "image_pids", "id_text_pids", "scale"), 1.0),
     ]
-    if uses.cloth is not None:
-        known.append(("cloth", uses.cloth.weight, *_CLOTH[uses.labels or ""], 1.0))
-    if uses.adversary is not None:
-        own = (classify, ("adversary_logits", "image_pids"), 1.0)
-        known.append(
-            ("cloth_adv", uses.adversary.weight, *(own if uses.has_head else (*_CLOTH[uses.labels or ""], -1.0)))
-        )
+    if uses.cloth is not None and uses.labels is not None:
+        taught = clothes.LOSSES[uses.labels]
+        known.append(("cloth", uses.cloth.weight, *taught, 1.0))
+        if uses.adversary is not None and not uses.has_head:
+            known.append(("cloth_adv", uses.adversary.weight, *taught, -1.0))
+    if uses.adversary is not None and uses.has_head:
+        known.append(("cloth_adv", uses.adversary.weight, classify, ("adversary_logits", "image_pids"), 1.0))
     if uses.match is not None:
         needs = ("cloth_image_pairs", "cloth_text_pairs", "matched", "cloth_pids", "cloth_text_pids", "scale")
         known.append(("cloth_match", uses.match.weight, cloth_match.FORMS[uses.match.form], needs, 1.0))
@@ -487,7 +424,7 @@ def _terms(spec: Spec, uses: _Uses) -> list[Term]:
 def _diagnostics(terms: tuple[Term, ...], spec: Spec, uses: _Uses) -> list[Term]:
     """How far identity and clothes are apart, what the parts do, and what each loss asks of the image trunk."""
     found: list[Term] = []
-    if _on(spec.cls):
+    if on(spec.cls):
         found.append(Term("image_accuracy", accuracy("id_logits", "image_pids"), ("id_logits", "image_pids")))
     if uses.clothes:
         both = ("id_embeds", "cloth_embeds")
@@ -514,15 +451,15 @@ def _dead(spec: Spec, uses: _Uses, fusion: fusions.Fusion) -> list[str]:
     found = [f"fused.fusion.{pattern}" for pattern in fusion.dead]
     if uses.reader is None:
         found.append("fused.*")
-    aligned = _on(spec.info_nce) or _on(spec.bio) or uses.reader is not None
+    aligned = on(spec.info_nce) or on(spec.bio) or uses.reader is not None
     if not aligned:
         idle = ["norm?.id.*"] if spec.norm == "batch_per_branch" and uses.match is not None else []
         idle = idle if uses.match is not None else ["*"]
         found += [f"{mlp}.{pattern}" for mlp in ("image_mlp", "text_mlp") for pattern in idle]
         if uses.match is None:
             found += ["shared_mlp.*", "text.*"]
-    if not aligned and not _on(spec.cls) and uses.decouple is None:
+    if not aligned and not on(spec.cls) and uses.decouple is None:
         found.append("id_projection.*")
-    if uses.adversary is not None and not uses.has_head and uses.adversary.weight == uses.cloth.weight:
+    if uses.cloth and uses.adversary and not uses.has_head and uses.adversary.weight == uses.cloth.weight:
         found.append("cloth_labels.*")  # the two losses cancel exactly
     return found

@@ -7,12 +7,10 @@ from __future__ import annotations
 
 from typing import Literal, final
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from reid_lab.parts.grl import Detached, NoReversal, Reversal
-from reid_lab.parts.losses.clothes import word_bags
 from reid_lab.seeding import stream
 
 Norm = Literal["as_published", "batch_per_branch", "layer"]
@@ -139,60 +137,3 @@ class NoProjectors(nn.Module):
     def forward(self, id_embeds: Tensor, cloth_embeds: Tensor) -> dict[str, Tensor]:
         """Nothing."""
         return {}
-
-
-@final
-class Outfits(nn.Module):
-    """Clothes by their number: one class for each outfit of train."""
-
-    def __init__(self, width: int, outfits: int, seed: int) -> None:
-        super().__init__()
-        with stream(seed, "cloth_labels"):
-            self.linear = nn.Linear(width, outfits)
-
-    def forward(self, cloth_embeds: Tensor, outfits: Tensor, told: Tensor, ids: Tensor) -> dict[str, Tensor]:
-        """Features (n, W) and their outfits (n,), -1 unknown -> `cloth_logits` (n, outfits), `outfits`."""
-        return {"cloth_logits": self.linear(cloth_embeds), "outfits": outfits}
-
-
-@final
-class Words(nn.Module):
-    """Clothes by the words of their caption: one class for each token of the vocabulary."""
-
-    def __init__(self, width: int, vocabulary: int, known: range, seed: int) -> None:
-        super().__init__()
-        self.vocabulary, self.known = vocabulary, known
-        with stream(seed, "cloth_labels"):
-            self.linear = nn.Linear(width, vocabulary)
-
-    def forward(self, cloth_embeds: Tensor, outfits: Tensor, told: Tensor, ids: Tensor) -> dict[str, Tensor]:
-        """The images `told` (m,) of by clothes captions `ids` (m, L) -> `word_logits`, `bags` (m, vocabulary)."""
-        bags = word_bags(ids, self.known, self.vocabulary)
-        return {"word_logits": self.linear(cloth_embeds[told]), "bags": bags}
-
-
-@final
-class Overlap(nn.Module):
-    """Clothes by how far their captions share words."""
-
-    def __init__(self, vocabulary: int, known: range) -> None:
-        super().__init__()
-        self.vocabulary, self.known = vocabulary, known
-
-    def forward(self, cloth_embeds: Tensor, outfits: Tensor, told: Tensor, ids: Tensor) -> dict[str, Tensor]:
-        """The images `told` (m,) of by captions `ids` (m, L) -> `told_embeds` (m, W), `bags` (m, vocabulary)."""
-        return {"told_embeds": cloth_embeds[told], "bags": word_bags(ids, self.known, self.vocabulary)}
-
-
-@final
-class Unlabelled(nn.Module):
-    """The empty slot of the clothes loss."""
-
-    def forward(self, cloth_embeds: Tensor, outfits: Tensor, told: Tensor, ids: Tensor) -> dict[str, Tensor]:
-        """Nothing."""
-        return {}
-
-
-def no_rows(like: Tensor, *shape: int) -> Tensor:
-    """An int64 tensor without entries, (0, …)."""
-    return torch.zeros(0, *shape, dtype=torch.int64, device=like.device)

@@ -11,15 +11,17 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Literal, final
+from typing import Annotated, Literal, final
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
 
 from reid_lab.parts.heads import Classifier, NoClassifier
 from reid_lab.parts.trunk import join_heads, split_heads
 from reid_lab.seeding import stream
+from reid_lab.spec.section import Choice, Section, Tune
 
 Kind = Literal["as_published", "token_attention", "gate", "concat", "sum", "product"]
 ATTENTIVE = ("as_published", "token_attention")
@@ -227,6 +229,18 @@ def fusion(
     if kind == "gate":
         return GateFusion(width, output, dropout, seed)
     return Concat(width, output, seed) if kind == "concat" else Elementwise(width, kind)  # type: ignore[arg-type]
+
+
+class FusionSpec(Section):
+    """A fusion, and the attention's heads and dropout where it has any."""
+
+    kind: Kind = "token_attention"
+    heads: Annotated[int, Field(ge=1), Choice(1, 2, 4, 8)] = 4
+    dropout: Annotated[float, Field(ge=0, lt=1), Tune(0.0, 0.5)] = 0.1
+
+    def build(self, width: int, memory: tuple[int, int], seed: int) -> Fusion:
+        """The fusion of features (n, width) to such a feature; `memory`: widths of the tokens of images and texts."""
+        return fusion(self.kind, width, output=width, heads=self.heads, dropout=self.dropout, memory=memory, seed=seed)
 
 
 @final
