@@ -59,13 +59,12 @@ from reid_lab.parts.towers import CLIP_MEAN, CLIP_STD, Tokenizer
 from reid_lab.schedules import Progress
 from reid_lab.seeding import stream, uniform
 from reid_lab.spec.run import ModelSpec, Positive
-from reid_lab.spec.schedule import ScheduleSpec, build
+from reid_lab.spec.schedule import build
 from reid_lab.spec.section import Section, Tune
+from reid_lab.spec.weight import Weight, on
 
 RESULT_VERSION = 1
 
-Weight = Annotated[float, Field(ge=0)] | ScheduleSpec | None
-"""The weight of a loss: null or 0 removes the loss, and with it every module that serves it alone."""
 Factor = Annotated[float, Field(gt=0)]
 
 
@@ -214,7 +213,7 @@ class ClipMer(Architecture):
         with stream(seed, "fusion"):
             self.fusion = _fusion(spec.fusion, len(self.roles), seen)
         self.identity: Classifier | NoClassifier = NoClassifier()
-        if spec.id is not None and _on(spec.id.weight):
+        if spec.id is not None and on(spec.id.weight):
             with stream(seed, "identity"):
                 self.identity = Classifier(seen, facts.identities)
 
@@ -222,7 +221,7 @@ class ClipMer(Architecture):
         self.inputs = {role: _input(role, spec, size, clip.tokenizer, context) for role in self.roles}
         self.terms = tuple(_terms(spec))
         self.diagnostics = tuple(_diagnostics(self.terms))
-        own_queries = spec.alignment is not None and _on(spec.alignment.weight) and spec.alignment.queries
+        own_queries = spec.alignment is not None and on(spec.alignment.weight) and spec.alignment.queries
         self.plan = _Plan(spec.id.reads if spec.id is not None else "fused", own_queries, spec.modality_dropout)
         self.rates = {name: getattr(spec.rates, name) for name in RatesSpec.model_fields}
         self.own_tokenizer = own == "tokenizer"
@@ -306,10 +305,6 @@ class ClipMer(Architecture):
         return {**found, "id_labels": torch.cat(labels)} if found else {}
 
 
-def _on(weight: Weight) -> bool:
-    return weight is not None and weight != 0
-
-
 def _input(role: str, spec: Spec, size: tuple[int, int], tokenizer: Tokenizer, context: int) -> InputSpec:
     if role not in IMAGE_ROLES:
         length = spec.text_length or context
@@ -353,17 +348,17 @@ def _dead(spec: Spec, queries: bool, *, fuses: bool) -> tuple[str, ...]:
     found: tuple[str, ...] = ()
     if spec.semantic is not None and spec.semantic.form == "as_published":
         found = ("semantic.q.*", "semantic.k.*")
-    read = spec.id is not None and _on(spec.id.weight) and spec.id.reads != "each"
-    return found if read or queries or _on(spec.penalty) or not fuses else (*found, "fusion.*")
+    read = spec.id is not None and on(spec.id.weight) and spec.id.reads != "each"
+    return found if read or queries or on(spec.penalty) or not fuses else (*found, "fusion.*")
 
 
 def _terms(spec: Spec) -> list[Term]:
     """The losses that are on."""
     found = []
-    if spec.id is not None and spec.id.weight is not None and _on(spec.id.weight):
+    if spec.id is not None and spec.id.weight is not None and on(spec.id.weight):
         found.append(Term("id", cross_entropy, ("id_logits", "id_labels"), build(spec.id.weight)))
     align = spec.alignment
-    if align is not None and align.weight is not None and _on(align.weight):
+    if align is not None and align.weight is not None and on(align.weight):
         fn = partial(
             anchored,
             anchor=spec.modalities.index("rgb"),
@@ -372,7 +367,7 @@ def _terms(spec: Spec) -> list[Term]:
             margin=align.margin,
         )
         found.append(Term("alignment", fn, ("features", "present", "pids"), build(align.weight)))
-    if spec.penalty is not None and _on(spec.penalty):
+    if spec.penalty is not None and on(spec.penalty):
         found.append(Term("penalty", mean_square, ("fused",), build(spec.penalty)))
     return found
 

@@ -38,8 +38,9 @@ from reid_lab.parts.windows import ClassToken, WindowedToken, WindowSpec
 from reid_lab.schedules import Progress
 from reid_lab.seeding import stream
 from reid_lab.spec.run import ModelSpec, Positive
-from reid_lab.spec.schedule import ScheduleSpec, build
+from reid_lab.spec.schedule import build
 from reid_lab.spec.section import LATER, Choice, Misfit, Tune
+from reid_lab.spec.weight import Weight, on
 
 RESULT_VERSION = 1
 
@@ -48,9 +49,6 @@ ALL, FUSED, HIDDEN, PROJECTED, EARLY = "all", "fused", "hidden", "projected", "e
 """Names of features that are no role: the concatenated triple, as it is and aggregated; CLIP-ReID's three."""
 
 _HALF = (0.5, 0.5, 0.5)
-
-Weight = Annotated[float, Field(ge=0)] | ScheduleSpec | None
-"""The weight of a loss: null or 0 removes the loss, and with it every module that serves it alone."""
 
 
 class Spec(ModelSpec):
@@ -106,13 +104,13 @@ class Spec(ModelSpec):
             raise Misfit("aggregator", "it mixes the tokens of several roles, and there is one", because="roles")
         if self.features == "clip_reid" and several:
             raise Misfit("features", "'clip_reid' reads one modality; name one role", because="roles")
-        if self.smoothing and not _on(self.id):
+        if self.smoothing and not on(self.id):
             raise Misfit("smoothing", "the labels of id are smoothed, and id is off; set it to 0", because="id")
         if self.smoothed_over == "others" and not self.smoothing:
             raise Misfit("smoothed_over", "nothing is smoothed: smoothing is 0", because="smoothing")
-        if self.margin is not None and not _on(self.triplet):
+        if self.margin is not None and not on(self.triplet):
             raise Misfit("margin", "it is the triplets', and triplet is off", because="triplet")
-        if self.retrieval == "after_neck" and not (self.neck and _on(self.id)):
+        if self.retrieval == "after_neck" and not (self.neck and on(self.id)):
             what = "there is no neck: neck is false, or id, which alone trains it, is off"
             raise Misfit("retrieval", what, because="neck")
         return self
@@ -187,7 +185,7 @@ class ClipWindow(Architecture):
                     next(iter(self.widths.values())) if name == "shared" else self.widths[name],
                     facts.identities,
                     neck=spec.neck,
-                    classify=_on(spec.id),
+                    classify=on(spec.id),
                 )
                 self.heads[name] = head
         self.early = spec.features == "clip_reid"
@@ -199,7 +197,7 @@ class ClipWindow(Architecture):
         self.diagnostics = tuple(
             Term(f"{name}_accuracy", accuracy(f"{name}_logits", f"{name}_pids"), (f"{name}_logits", f"{name}_pids"))
             for name in self.widths
-            if _on(spec.id)
+            if on(spec.id)
         )
         self.factors = (spec.new_lr_factor, spec.bias_lr_factor)
 
@@ -302,10 +300,6 @@ class ClipWindow(Architecture):
         return self._head(name).neck(feature)  # type: ignore[operator, no-any-return]
 
 
-def _on(weight: Weight) -> bool:
-    return weight is not None and weight != 0
-
-
 def _fused(role: str) -> str:
     """The item of a role's feature behind the aggregator."""
     return f"{role}_{FUSED}"
@@ -344,11 +338,11 @@ def _summed(column: str, fn: Callable[[Tensor, Tensor], Sum], names: tuple[str, 
 
 def _terms(spec: Spec, names: tuple[str, ...], *, early: bool) -> Iterator[Term]:
     """The losses that are on."""
-    if spec.id is not None and _on(spec.id):
+    if spec.id is not None and on(spec.id):
         entropy = partial(smoothed, epsilon=spec.smoothing, spread=spec.smoothed_over)
         needs = tuple(f"{name}_{column}" for name in names for column in ("logits", "pids"))
         yield Term("id", _summed("logits", entropy, names), needs, build(spec.id))
-    if spec.triplet is not None and _on(spec.triplet):
+    if spec.triplet is not None and on(spec.triplet):
         compared = (*names, EARLY) if early else names
         needs = tuple(f"{name}_{column}" for name in compared for column in ("feature", "pids"))
         hardest = partial(triplet, margin=spec.margin)

@@ -43,11 +43,9 @@ from reid_lab.seeding import stream
 from reid_lab.spec.run import ModelSpec, Positive, Unit
 from reid_lab.spec.schedule import ChainSpec, ScheduleSpec, StepSpec, build
 from reid_lab.spec.section import Choice, Section, Tune
+from reid_lab.spec.weight import Weight, on
 
 RESULT_VERSION = 2
-
-Weight = Annotated[float, Field(ge=0)] | ScheduleSpec | None
-"""The weight of a loss: null or 0 removes the loss, and with it every module that serves it alone."""
 
 
 class SoftLabelSpec(Section):
@@ -99,7 +97,7 @@ class Spec(ModelSpec):
 
     @model_validator(mode="after")
     def _used(self) -> Spec:
-        if self.soft_label is not None and not _on(self.sdm):
+        if self.soft_label is not None and not on(self.sdm):
             raise ValueError("soft_label is a label of sdm, which is off; set soft_label to null")
         return self
 
@@ -195,9 +193,9 @@ class Irra(Architecture):
         if length > context:
             raise SpecError(f"model.text_length {length} exceeds the context of '{spec.backbone}', {context} tokens")
         width = self.trunk.width
-        mlm_spec = spec.mlm if spec.mlm is not None and _on(spec.mlm.weight) else None
+        mlm_spec = spec.mlm if spec.mlm is not None and on(spec.mlm.weight) else None
         self.identity: Classifier | NoClassifier = NoClassifier()
-        if _on(spec.id):
+        if on(spec.id):
             with stream(seed, "identity"):
                 self.identity = Classifier(width, facts.identities)
         self.mlm: RelationReasoning | NoReasoning = NoReasoning()
@@ -268,10 +266,6 @@ class Irra(Architecture):
         if not parameter.endswith("bias"):
             return GroupRule(name, new_lr if head or cross else 1.0)
         return GroupRule(f"{name}.bias", new_lr if head else bias_lr, bias_decay)
-
-
-def _on(weight: Weight) -> bool:
-    return weight is not None and weight != 0
 
 
 def _schedule(value: float | Schedule) -> Schedule:

@@ -45,11 +45,9 @@ from reid_lab.seeding import stream
 from reid_lab.spec.run import ModelSpec, Positive, Unit
 from reid_lab.spec.schedule import ChainSpec, ScheduleSpec, StepSpec, build
 from reid_lab.spec.section import Choice, Section, Tune
+from reid_lab.spec.weight import Weight, on
 
 RESULT_VERSION = 1
-
-Weight = Annotated[float, Field(ge=0)] | ScheduleSpec | None
-"""The weight of a loss: null or 0 removes it, and every module that serves it alone."""
 
 SIZES = ("one", "two", "three", "four")
 GALLERY, TEXT = "rgb", "caption"
@@ -152,7 +150,7 @@ class Reid5o(Architecture):
             with stream(seed, "fusion"):
                 self.fusion = TokenFusion(self.width, spec.fusion.depth)
         self.identity: Classifier | NoClassifier = NoClassifier()
-        if _on(spec.id):
+        if on(spec.id):
             with stream(seed, "identity"):
                 self.identity = Classifier(self.width, facts.identities)
 
@@ -265,10 +263,6 @@ class Reid5o(Architecture):
         return reads
 
 
-def _on(weight: Weight) -> bool:
-    return weight is not None and weight != 0
-
-
 def _schedule(value: float | Schedule) -> Schedule:
     return value if callable(value) else constant(value)
 
@@ -287,9 +281,9 @@ def _kinds(spec: Spec) -> tuple[dict[str, tuple[str, ...]], dict[str, tuple[str,
     for number, size in enumerate(SIZES, 1):
         found = {"+".join(roles): roles for roles in combinations(spec.queries, number)}
         if found and (number == 1 or spec.fusion is not None):
-            if _on(getattr(spec, size)):
+            if on(getattr(spec, size)):
                 matched[size] = tuple(found)
-            if number > 1 and (_on(getattr(spec, size)) or _on(spec.id)):
+            if number > 1 and (on(getattr(spec, size)) or on(spec.id)):
                 mixed |= found
     return mixed, matched
 
@@ -331,7 +325,7 @@ def _terms(spec: Spec, matched: Mapping[str, tuple[str, ...]]) -> Iterator[Term]
     for size in matched:
         needs = (*(f"{size}_{name}" for name in ("image", "query", "pids", "counts")), "scale")
         yield Term(size, _matching(size, spec.match), needs, build(getattr(spec, size)))
-    if spec.id is not None and _on(spec.id):
+    if spec.id is not None and on(spec.id):
         yield Term("id", _identity, ("id_logits", "id_pids", "id_counts"), build(spec.id))
 
 
