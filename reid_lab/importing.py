@@ -16,7 +16,7 @@ from pathlib import Path
 
 from torch import nn
 
-from reid_lab.assembly import architecture
+from reid_lab.assembly import architecture, open_source
 from reid_lab.catalogue import load_spec
 from reid_lab.contracts import Facts
 from reid_lab.engine.checkpoint import BEST, MODEL, file_sha256, identify, save
@@ -27,6 +27,7 @@ from reid_lab.interop.layout import Layout, Tensors, Told, Trunk, stride
 from reid_lab.interop.layouts import LAYOUTS
 from reid_lab.metrics.retrieval import METRICS_VERSION
 from reid_lab.parts.locate import resolve
+from reid_lab.parts.sie import VIEWS
 from reid_lab.parts.weights import Report, load
 from reid_lab.spec.identity import identity
 from reid_lab.spec.loader import Loaded
@@ -71,7 +72,8 @@ def import_checkpoint(
         experiment: the spec to evaluate with; None: that of the source. What the tensors tell stands above it.
         sets: overrides of the spec, above everything else.
         allow_unused: keys that the model does not know are reported, and are no error.
-        views: how many views there are, where side information counts pairs of camera and view.
+        views: how many views there are, where side information counts pairs of camera and view; 0: as many as the
+            experiment's data has.
 
     Raises:
         UserError: an unknown source, a folder that is there already, a file that is no file of plain tensors or of
@@ -85,14 +87,12 @@ def import_checkpoint(
     tensors = layout.renamed(container.tensors)
     with _named(file), _undone(out):
         told = layout.told(tensors)
-        asked = _Asked(experiment or EXPERIMENTS / f"{name}.yaml", told.sets, tuple(sets))
+        asked = _Asked(_experiment(name, experiment), told.sets, tuple(sets))
         spec = asked.spec().spec
-        if spec.model.name != layout.architecture:
-            raise SpecError(f"a checkpoint of {name} fills {layout.architecture}; the experiment has {spec.model.name}")
         size = getattr(spec.model, "image_size", None) or spec.data.image_size or layout.image_size
         asked = asked.told_more(_stride(layout, tensors, size))
         if layout.trunk is not None:
-            asked = asked.fixed(_write_trunk(layout.trunk, container, tensors, out, spec, sets))
+            asked = asked.fixed(_write_trunk(layout.trunk, container, tensors, out, spec, size, sets))
         loaded = asked.spec()
         spec = loaded.spec
         facts = _facts(layout, told, spec, size, views)
@@ -100,7 +100,8 @@ def import_checkpoint(
         report = _fill(model, layout, tensors, allow_unused, str(file))
         origin = {"source": name, "file": file.name, "sha256": file_sha256(container.file)}
         folder = _write(RunFolder(out), loaded, model, facts, origin, report)
-    return Imported(folder, report, (*asked.told, *_left(layout, report)))
+    left = (f"nothing of {name}*, which stays the experiment's" for name in layout.elsewhere)
+    return Imported(folder, report, (*asked.told, *left))
 
 
 @dataclass(frozen=True)
@@ -120,6 +121,15 @@ class _Asked:
 
     def fixed(self, sets: tuple[str, ...]) -> _Asked:
         return replace(self, last=(*self.last, *sets))
+
+
+def _experiment(name: str, given: Path | None) -> Path:
+    """The experiment's file. Raises `SpecError` when its architecture is not the one that the source fills."""
+    file, wanted = given or EXPERIMENTS / f"{name}.yaml", LAYOUTS[name].architecture
+    found = load_spec(file).spec.model.name
+    if found != wanted:
+        raise SpecError(Fault(f"a checkpoint of {name} fills {wanted}; the experiment has {found}", str(file)))
+    return file
 
 
 @contextmanager
@@ -152,7 +162,13 @@ def _stride(layout: Layout, tensors: Tensors, size: tuple[int, int]) -> tuple[st
 
 
 def _write_trunk(
-    trunk: Trunk, container: Container, tensors: Tensors, out: Path, spec: RunSpec, sets: Sequence[str]
+    trunk: Trunk,
+    container: Container,
+    tensors: Tensors,
+    out: Path,
+    spec: RunSpec,
+    size: tuple[int, int],
+    sets: Sequence[str],
 ) -> tuple[str, ...]:
     """Writes the trunk's folder; the override that names it. A backbone that was asked for gives its configuration."""
     field = trunk.field.removeprefix("model.")
@@ -160,7 +176,7 @@ def _write_trunk(
     if any(given.startswith(f"{trunk.field}=") for given in sets) or (folder is None and trunk.words):
         folder = resolve(getattr(spec.model, field))
     target = (out / "backbone").absolute()
-    trunk.write(target, tensors, None if folder is None else described(folder, trunk.kind))
+    trunk.write(target, tensors, None if folder is None else described(folder, trunk.kind), size)
     return (f"{trunk.field}={json.dumps(str(target))}",)
 
 
@@ -169,20 +185,16 @@ def _facts(layout: Layout, told: Told, spec: RunSpec, size: tuple[int, int], vie
     sie = getattr(spec.model, "sie", None)
     counts = {"camera": (told.sides, 0), "view": (0, told.sides)}.get(getattr(sie, "of", "camera"))
     if counts is None and told.sides:
+        views = views or open_source(spec.data).facts.labels.get(VIEWS, 0)
         if views < 1 or told.sides % views:
             raise CheckpointError(
-                f"{told.sides} rows of side information are cameras x views (model.sie.of 'both'); give the number of "
-                f"views, by which {told.sides} can be divided"
+                f"{told.sides} rows of side information are cameras x views (model.sie.of 'both'); "
+                f"the experiment's data has {views} views"
             )
         counts = told.sides // views, views
     cameras, scenes = counts or (0, 0)
-    labels = {"scenes": scenes} if scenes else {}
+    labels = {VIEWS: scenes} if scenes else {}
     return Facts(max(1, told.identities), cameras, roles=layout.roles, image_size=size, labels=labels)
-
-
-def _left(layout: Layout, report: Report) -> tuple[str, ...]:
-    """What the file leaves to the experiment's other trunk."""
-    return tuple(f"nothing of {name}*: it is the experiment's" for name in layout.elsewhere)
 
 
 def _fill(model: nn.Module, layout: Layout, tensors: Tensors, allow_unused: bool, where: str) -> Report:
@@ -235,7 +247,7 @@ def _write(
         _, digest = identify(folder.checkpoints / BEST)
         journal.record("final", "final/weights", 0, {"sha256": digest, "best": 0})
         journal.flush()
-        folder.finish("fit", _summary(spec, model, digest, origin))
+        folder.finish("fit", _summary(spec, model, digest, origin, len(report.reinitialised)))
         journal.stop("finished")
     return folder
 
@@ -261,8 +273,12 @@ def _plain(value: object) -> object:
     return [_plain(v) for v in value] if isinstance(value, tuple | list) else value
 
 
-def _summary(spec: RunSpec, model: nn.Module, digest: str, origin: dict[str, str]) -> dict[str, object]:
-    """As of a finished training; `fitted_on` is what every table says of weights that were not trained here."""
+def _summary(spec: RunSpec, model: nn.Module, digest: str, origin: dict[str, str], fresh: int) -> dict[str, object]:
+    """As of a finished training; `fitted_on` is what every table says of weights that were not trained here.
+
+    fresh: how many tensors the file did not have, so that they are untrained.
+    """
+    untrained = f", {fresh} tensors untrained" if fresh else ""
     return {
         "name": spec.name,
         "seed": spec.seed,
@@ -276,6 +292,6 @@ def _summary(spec: RunSpec, model: nn.Module, digest: str, origin: dict[str, str
         "trainable": sum(p.numel() for p in model.parameters() if p.requires_grad),
         "peak_memory": 0,
         "selected_on": "unknown",
-        "fitted_on": f"unknown data: imported from {origin['source']}",
+        "fitted_on": f"unknown data: imported from {origin['source']}{untrained}",
         "imported": origin,
     }

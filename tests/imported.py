@@ -74,7 +74,7 @@ def world(lab, roles, protocol, model):
     data = WORLD.replace("roles: [rgb, caption]", f"roles: [{', '.join(roles)}]")
     text = "name: world\ndata:\n  name: synthetic\n" + "".join(f"  {line}\n" for line in data.splitlines())
     text += f"model:\n  {model}\neval: {{protocol: {protocol}, batch: 16}}\nruntime: {{threads: 1, device: cpu}}\n"
-    file = lab.folder / "world.yaml"
+    file = lab.folder / f"{protocol}.yaml"
     file.write_text(text + 'tracking: {uri: "off"}\n')
     return file
 

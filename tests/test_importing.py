@@ -1,8 +1,6 @@
 """Checkpoints of other projects become runs that evaluate, and give the features of the original."""
 
-import importlib.util
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,34 +9,21 @@ import torch
 from reid_lab.architectures.clip_mer import ClipMer
 from reid_lab.architectures.clip_mer import Spec as ClipMerSpec
 from reid_lab.architectures.irra import Irra, Spec
-from reid_lab.assembly import architecture
+from reid_lab.architectures.reid5o import Reid5o
+from reid_lab.architectures.t2ireid import T2IReID
 from reid_lab.catalogue import load_spec
-from reid_lab.contracts import Batch, Facts, Input
-from reid_lab.engine.checkpoint import load_weights
+from reid_lab.contracts import Facts
 from reid_lab.importing import EXPERIMENTS
-from reid_lab.interop import irra, openai_clip, reid5o
+from reid_lab.interop import irra, openai_clip, reid5o, t2ireid
 from reid_lab.interop.layouts import LAYOUTS
 from reid_lab.parts import backbones
 from reid_lab.parts.towers import BertTrunk, ClipTrunk, TextConfig, VisionConfig, VitTrunk
 from reid_lab.parts.trunk import TransformerConfig
 from reid_lab.parts.vocabulary import END, MASK, START
-from reid_lab.tracking.runs import RunFolder, find
-
-GOLDEN = Path(__file__).parent / "golden"
-
-
-def read_golden():
-    spec = importlib.util.spec_from_file_location("golden", GOLDEN / "golden.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
+from reid_lab.tracking.runs import RunFolder
+from tests.imported import GOLDEN, batch, disturbed, evaluated, normalised, read_golden, rebuilt, tensors, world
 
 golden = read_golden()
-
-
-def tensors(arrays):
-    return {name: torch.from_numpy(np.asarray(value)) for name, value in arrays.items()}
 
 
 def clip_folder(folder, config, size):
@@ -47,22 +32,6 @@ def clip_folder(folder, config, size):
     files = {"vocab.json": json.dumps({word: i for i, word in enumerate(words)})}
     backbones.write_clip_folder(folder, ClipTrunk(config, size), files)
     return folder
-
-
-def rebuilt(folder):
-    """The model of an imported run with its weights, as `evaluate` and `search` build it."""
-    run = find(Path("nowhere"), str(folder))
-    spec = load_spec(run.path / "spec.yaml").spec
-    facts = json.loads((run.path / "identity.json").read_text())["facts"]
-    facts = Facts(**{**facts, "image_size": tuple(facts["image_size"]), "roles": tuple(facts["roles"])})
-    model = architecture(spec).build(spec.model, facts, spec.seed)
-    load_weights(run.selected, model)
-    return model.eval()
-
-
-def batch(**inputs):
-    rows = torch.arange(len(next(iter(inputs.values()))))
-    return Batch({"pids": rows, "keys": rows}, {role: Input(v, rows) for role, v in inputs.items()})
 
 
 def test_irra_s_checkpoint_gives_its_authors_features(lab, tmp_path):
@@ -87,13 +56,8 @@ def test_irra_s_checkpoint_gives_its_authors_features(lab, tmp_path):
     assert model.state_dict()["identity.linear.weight"].shape[0] == 7
     with torch.no_grad():
         image, text = model.embed(batch(rgb=values["in.images"])), model.embed(batch(caption=values["in.caption_ids"]))
-    normalise = torch.nn.functional.normalize
-    torch.testing.assert_close(image, normalise(values["out.image_features"], dim=1), rtol=1e-5, atol=1e-6)
-    torch.testing.assert_close(text, normalise(values["out.text_features"], dim=1), rtol=1e-5, atol=1e-6)
-
-
-def normalised(value):
-    return torch.nn.functional.normalize(value, dim=1)
+    torch.testing.assert_close(image, normalised(values["out.image_features"]), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(text, normalised(values["out.text_features"]), rtol=1e-5, atol=1e-6)
 
 
 def golden_import(lab, source, name, wrapped, *sets):
@@ -238,6 +202,70 @@ def test_clip_mer_s_checkpoint_by_the_names_of_its_document(lab, mer):
     assert not (lab.folder / "mer2").exists()
 
 
+def brought(lab, source, content, file, *sets):
+    """`reid-lab import` of tensors over an experiment's world."""
+    torch.save({"model": {f"module.{key}": value for key, value in content.items()}}, lab.folder / "brought.pth")
+    words = [word for value in sets for word in ("--set", value)]
+    done = lab.call("import", source, "brought.pth", "--spec", str(file), "--out", f"runs/{source}", *words)
+    assert done.code == 0, done.err
+    return done.out
+
+
+OMNI = ["rgb", "nir", "cpencil", "sketch", "caption"]
+
+
+def test_reid5o_evaluates_with_its_features(lab):
+    knobs = "lora: {layers: 1, targets: [fc1, fc2]}, fusion: {depth: 1}"
+    file = world(lab, OMNI, "omni", f"{{name: reid5o, backbone: {lab.clip}, {knobs}}}")
+    spec = load_spec(file).spec.model
+    model = disturbed(Reid5o(spec, Facts(7, image_size=(32, 16), roles=tuple(OMNI)), 3))
+    content = reid5o_file(model)
+    out = brought(lab, "reid5o", content, file)
+    assert out[0].split() == ["loaded", str(len(model.state_dict()))]
+    evaluated(lab, "runs/reid5o", model)
+    assert lab.call("evaluate", "reid5o").code == 0
+
+
+def reid5o_file(model):
+    """Its tensors as the authors would have saved them; the adapters of the MLP by modality."""
+    names = reid5o.table(model.state_dict())
+    found = {}
+    for name, value in model.state_dict().items():
+        key = names[name].keys[0]
+        owner, _, kind = key.rpartition(".")
+        if not kind.startswith("lora_"):
+            found |= names[name].write(value)
+            continue
+        side = "A" if kind == "lora_down" else "B"
+        for number, matrix in enumerate(value[0]):
+            found[f"{owner}.loras_{side}.{number}"] = (matrix if side == "A" else matrix.T).clone()
+    return found
+
+
+def test_clip_mer_evaluates_with_its_features(lab, mer):
+    file = world(lab, OMNI, "omni", f"{{name: clip_mer, backbone: {lab.clip}, fusion_dim: null, fusion: null}}")
+    brought(lab, "clip_mer", documented(mer), file)
+    evaluated(lab, "runs/clip_mer", mer)
+    assert lab.call("evaluate", "clip_mer").code == 0
+
+
+def test_t2ireid_evaluates_with_its_features(lab):
+    knobs = "cls: null, fusion: null, grl: null, cloth: {labels: words}, cloth_adv: null, norm: as_published"
+    file = world(lab, ["rgb", "id_caption", "cloth_caption"], "text_to_image", f"{{name: t2ireid, {knobs}}}")
+    file.write_text(file.read_text().replace("eval: {", "eval: {queries: [id_caption], "))
+    spec = load_spec(file).spec.model
+    model = disturbed(T2IReID(spec, Facts(1, image_size=(32, 16), roles=("rgb", "id_caption", "cloth_caption")), 3))
+    names = t2ireid.table(model.vision.config, model.text.config, model.state_dict())
+    content = {}
+    for key, value in model.state_dict().items():
+        if key in names:
+            content |= names[key].write(value) if value.ndim else {names[key].keys[0]: value}
+    out = brought(lab, "t2ireid", content, file)
+    assert out[0].split() == ["loaded", str(len(names))]
+    evaluated(lab, "runs/t2ireid", model)
+    assert lab.call("evaluate", "t2ireid").code == 0
+
+
 @pytest.fixture
 def model(lab):
     """IRRA on the lab's trunk, for 11 identities."""
@@ -274,6 +302,7 @@ def bring(lab):
 
 def test_the_result_evaluates_searches_and_is_listed(lab, bring, written, model):
     assert bring("irra", {"state_dict": written}, out="runs/irra").code == 0
+    evaluated(lab, "runs/irra", model)
     tested = lab.call("evaluate", "runs/irra")
     assert tested.code == 0, tested.err
     assert any("fitted on unknown data: imported from irra" in line for line in tested.out)

@@ -38,14 +38,15 @@ class Told:
 class Trunk:
     """The pretrained trunk that an import writes as a Hugging Face folder, for `field` of a spec to name.
 
-    kind: of the folder (`clip`, `vit`, `bert`). write: (folder, tensors, what another folder says) -> writes it.
+    kind: of the folder (`clip`, `vit`, `bert`). write: (folder, tensors, what another folder says, the size of the
+    experiment's images) -> writes it.
     beside: a `config.json` beside the weights counts. words: it has a tokenizer, which no tensor tells: without a
     folder beside the weights, that of the experiment is taken, with its configuration.
     """
 
     field: str
     kind: str
-    write: Callable[[Path, Tensors, Model | None], None]
+    write: Callable[[Path, Tensors, Model | None, Grid], None]
     beside: bool = False
     words: bool = False
 
@@ -92,6 +93,12 @@ def depth(tensors: Tensors, prefix: str) -> int:
 def square(tensors: Tensors, key: str) -> int:
     """The side of a position table ([1,] 1 + cells, D) that is, or is nearly, one of a square grid."""
     return max(1, round(math.sqrt(max(0, tensors[key].shape[-2] - 1))))
+
+
+def table_image(tensors: Tensors, key: str, patch: int, size: Grid) -> Grid:
+    """The size of an image with as many patches as the table has cells: a square one, else `size`."""
+    side = square(tensors, key)
+    return size if side * side != tensors[key].shape[-2] - 1 and min(size) >= patch else (side * patch, side * patch)
 
 
 def stride(tensors: Tensors, positions: str, patches: str, size: Grid) -> int | None:

@@ -9,7 +9,6 @@ classifier. A BERT embeds no image: it becomes the text trunk of a `t2ireid` who
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -17,12 +16,12 @@ from torch import Tensor, nn
 from reid_lab.errors import CheckpointError
 from reid_lab.interop import openai_clip, transreid
 from reid_lab.interop.containers import Model
-from reid_lab.interop.layout import Layout, Positions, Tensors, Told, Trunk, depth, shaped, square
+from reid_lab.interop.layout import Layout, Tensors, Told, Trunk, depth, shaped, square, table_image
 from reid_lab.parts import backbones
 from reid_lab.parts import huggingface as hf
 from reid_lab.parts.towers import BertTrunk, ClipTrunk, VisionConfig, VitTrunk
 from reid_lab.parts.trunk import TransformerConfig
-from reid_lab.parts.weights import Source, Table, load, one
+from reid_lab.parts.weights import Grid, Source, Table, load, one
 
 _ALONE = ("model.windows=null", "model.sie=null", "model.id=null")
 _CLIP_SHAPES = {"visual.conv1.weight": 4, "visual.positional_embedding": 2, "token_embedding.weight": 2}
@@ -54,19 +53,14 @@ def _clip_table(config: object, tensors: Tensors) -> Table:
     return (hf.clip_table if _HF_CLIP in tensors else openai_clip.clip_table)(config)  # type: ignore[arg-type]
 
 
-def _clip_side(tensors: Tensors) -> int:
-    return square(tensors, _HF_CLIP if _HF_CLIP in tensors else "visual.positional_embedding")
+def _clip_positions(tensors: Tensors) -> str:
+    return _HF_CLIP if _HF_CLIP in tensors else "visual.positional_embedding"
 
 
-def _clip_positions(model: object, tensors: Tensors) -> Positions:
-    side = _clip_side(tensors)
-    return {"trunk.vision.embed.positions": ((side, side), model.trunk.vision.embed.grid)}  # type: ignore[attr-defined]
-
-
-def _write_clip(path: Path, tensors: Tensors, model: Model | None) -> None:
+def _write_clip(path: Path, tensors: Tensors, model: Model | None, size: Grid) -> None:
     assert model is not None
-    config, side = hf.clip_config(model.settings), _clip_side(tensors)
-    trunk = ClipTrunk(replace(config, vision=replace(config.vision, side=side)), (side * config.vision.patch,) * 2)
+    config = hf.clip_config(model.settings)
+    trunk = ClipTrunk(config, table_image(tensors, _clip_positions(tensors), config.vision.patch, size))
     _fill(trunk, tensors, _clip_table(config, tensors))
     scale = tensors.get("logit_scale")
     more = {} if scale is None else {"logit_scale": float(scale)}
@@ -80,7 +74,7 @@ OPENAI_CLIP = Layout(
     image_size=(384, 128),
     told=_clip_told,
     table=lambda model, tensors: _under("trunk.", _clip_table(model.trunk.config, tensors)),
-    positions=_clip_positions,
+    positions=lambda model, tensors: {"trunk.vision.embed.positions": (None, model.trunk.vision.embed.grid)},
     ignore=(*openai_clip.IGNORE, *hf.CLIP_IGNORE),
     trunk=Trunk("model.backbone", "clip", _write_clip, beside=True, words=True),
 )
@@ -95,13 +89,14 @@ def _vit_layout(
     table: Callable[[VisionConfig, Tensors], Table],
     renamed: Callable[[Tensors], Tensors],
     config: Callable[[Tensors, Model | None], VisionConfig],
+    cells: str,
     ignore: tuple[str, ...],
     *,
     beside: bool,
 ) -> Layout:
-    def write(path: Path, tensors: Tensors, model: Model | None) -> None:
+    def write(path: Path, tensors: Tensors, model: Model | None, size: Grid) -> None:
         found = config(tensors, model)
-        trunk = VitTrunk(found, (found.side * found.patch,) * 2)
+        trunk = VitTrunk(found, table_image(tensors, cells, found.patch, size))
         _fill(trunk, tensors, table(found, tensors))
         backbones.write_vit_folder(path, trunk)
 
@@ -125,8 +120,7 @@ def _timm_told(tensors: Tensors) -> Told:
 
 
 def _timm_config(tensors: Tensors, model: Model | None) -> VisionConfig:
-    found = transreid.read_config(tensors, prefix="") if model is None else hf.vit_config(model.settings)
-    return replace(found, side=square(tensors, "pos_embed"))
+    return transreid.read_config(tensors, prefix="") if model is None else hf.vit_config(model.settings)
 
 
 TIMM_VIT = _vit_layout(
@@ -135,6 +129,7 @@ TIMM_VIT = _vit_layout(
     lambda config, tensors: transreid.timm_table(config.transformer.layers),
     dict,
     _timm_config,
+    "pos_embed",
     (r"(head|head_dist|fc|pre_logits\.fc)\.(weight|bias)",),
     beside=False,
 )
@@ -151,9 +146,8 @@ def _hf_told(tensors: Tensors) -> Told:
 
 def _hf_config(tensors: Tensors, model: Model | None) -> VisionConfig:
     """Without `config.json`: one head per 64 channels, GELU, LayerNorm's epsilon 1e-12, as Google's ViTs."""
-    side = square(tensors, "embeddings.position_embeddings")
     if model is not None:
-        return replace(hf.vit_config(model.settings), side=side)
+        return hf.vit_config(model.settings)
     width, channels, patch, _ = tensors[_HF_PATCHES].shape
     renamed = hf.is_renamed_vit(tensors)
     layers = depth(tensors, "layers" if renamed else "encoder.layer")
@@ -161,7 +155,7 @@ def _hf_config(tensors: Tensors, model: Model | None) -> VisionConfig:
     if name not in tensors:
         raise CheckpointError(f"not Hugging Face's ViT layout: missing {name}")
     inner = TransformerConfig(width, layers, max(1, width // 64), len(tensors[name]), eps=1e-12)
-    return VisionConfig(inner, patch, side, channels)
+    return VisionConfig(inner, patch, square(tensors, "embeddings.position_embeddings"), channels)
 
 
 HF_VIT = _vit_layout(
@@ -170,6 +164,7 @@ HF_VIT = _vit_layout(
     lambda config, tensors: hf.vit_table(config, renamed=hf.is_renamed_vit(tensors)),
     _bare_vit,
     _hf_config,
+    "embeddings.position_embeddings",
     hf.VIT_IGNORE,
     beside=True,
 )
@@ -188,7 +183,7 @@ def _bert_table(model: nn.Module, tensors: Tensors) -> Table:
     return {**{name: one(f"(none for {name})") for name in model.state_dict()}, **known}
 
 
-def _write_bert(path: Path, tensors: Tensors, model: Model | None) -> None:
+def _write_bert(path: Path, tensors: Tensors, model: Model | None, size: Grid) -> None:
     assert model is not None
     config = hf.bert_config(model.settings)
     trunk = BertTrunk(config, pad_id=model.settings.get("pad_token_id", 0))

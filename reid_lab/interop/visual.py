@@ -15,7 +15,7 @@ from reid_lab.interop import clipreid, mambapro, transreid
 from reid_lab.interop.containers import CONFIG, Model
 from reid_lab.interop.layout import Layout, Positions, Tensors, Told, Trunk, rows, shaped, square
 from reid_lab.parts import huggingface as hf
-from reid_lab.parts.weights import Table
+from reid_lab.parts.weights import Grid, Table
 
 
 def _transreid_told(tensors: Tensors) -> Told:
@@ -35,7 +35,7 @@ def _transreid_table(model: nn.Module, tensors: Tensors) -> Table:
     return transreid.table(model.state_dict(), len(model.vit.trunk.blocks))  # type: ignore[union-attr,arg-type]
 
 
-def _write_config(path: Path, tensors: Tensors, model: Model | None) -> None:
+def _write_config(path: Path, tensors: Tensors, model: Model | None, size: Grid) -> None:
     """The configuration alone: the run's checkpoint has the weights."""
     config = transreid.read_config(tensors) if model is None else hf.vit_config(model.settings)
     path.mkdir(parents=True, exist_ok=True)
