@@ -175,7 +175,7 @@ def run_rows(runs: Path) -> Iterator[tuple[str, ...]]:
     for folder in folders(runs):
         found = folder.summary() or _begun(folder)
         stages = found.get("stages", [])
-        state = _state(folder, stages)
+        state = "imported" if "imported" in found else _state(folder, stages)
         state = ", ".join((state, *marks(found.get("selected_on", ""), found.get("fitted_on", "train"))))
         val, test = found.get("val") or {}, found.get("test") or {}
         numbers = [f"{m[k]:.2f}" if k in m else "" for m, k in ((val, "mAP"), (test, "mAP"), (test, "R1"))]
