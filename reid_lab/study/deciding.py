@@ -101,7 +101,6 @@ def _study(name: str, directions: Sequence[str]) -> tuple[Any, int]:
     import optuna
     from optuna.study import StudyDirection
 
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
     storage = optuna.storages.InMemoryStorage()
     return storage, storage.create_new_study([StudyDirection[d.upper()] for d in directions], name)
 

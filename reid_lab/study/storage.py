@@ -44,11 +44,11 @@ class StorageError(UserError):
 
 @final
 class Lock:
-    """A `FileLock` that gives up after `wait` seconds; also what Optuna's journal asks for."""
+    """A `FileLock` beside a storage that gives up after `wait` seconds; also what Optuna's journal asks for."""
 
-    def __init__(self, path: Path, wait: float) -> None:
-        self._lock = FileLock(path)
-        self._wait = wait
+    def __init__(self, storage: Path, wait: float, suffix: str = ".lock") -> None:
+        self._lock = FileLock(storage.with_name(storage.name + suffix))
+        self._storage, self._wait = storage, wait
 
     def acquire(self) -> bool:
         """Take the lock; raises `StorageError` naming the holder when it stays taken."""
@@ -58,7 +58,7 @@ class Lock:
                 raise StorageError(
                     Fault(
                         f"locked by {self._lock.holder()} for more than {self._wait:g} s; {HINT}",
-                        str(self._lock.path.with_suffix("")),
+                        str(self._storage),
                     )
                 )
             time.sleep(pause)
@@ -100,6 +100,7 @@ class Storage:
         text = str(where)
         if text.startswith("sqlite:///"):
             text = text.removeprefix("sqlite:///")
+        _quiet()
         if "://" in text:
             return cls._server(text, wait)
         path = Path(text)
@@ -115,7 +116,7 @@ class Storage:
             if path.is_dir():
                 raise StorageError(Fault("a folder, not a storage", text))
             path.parent.mkdir(parents=True, exist_ok=True)
-            with Lock(_beside(path, ".lock"), wait):  # one process creates tables or mends a torn line
+            with Lock(path, wait):  # one process creates tables or mends a torn line
                 return cls._sqlite(path, wait) if kind == "sqlite" else cls._journal(path, wait)
 
     @classmethod
@@ -131,7 +132,7 @@ class Storage:
     def _journal(cls, path: Path, wait: float) -> Storage:
         from optuna.storages.journal import JournalFileBackend, JournalStorage
 
-        lock: Any = Lock(_beside(path, ".append.lock"), wait)
+        lock: Any = Lock(path, wait, ".append.lock")
         with lock:
             mend(path)
             with path.open("ab"):  # found read-only here, not after the first trial
@@ -170,7 +171,7 @@ class Storage:
             with self._advisory(name):
                 yield
             return
-        with Lock(_beside(Path(self.place), ".lock"), self._wait):
+        with Lock(Path(self.place), self._wait):
             if self._engine is not None:  # wait for a foreign writer once, here; Optuna would try five times
                 with self._engine.begin():
                     pass
@@ -228,14 +229,15 @@ class Storage:
             self._engine.dispose()
 
 
-def _beside(path: Path, suffix: str) -> Path:
-    return path.with_name(path.name + suffix)
+def _quiet() -> None:
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
 def _rdb(url: str, arguments: dict[str, Any]) -> tuple[BaseStorage, Engine]:
     import optuna
 
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
     storage = optuna.storages.RDBStorage(url, engine_kwargs=arguments)
     return optuna.storages.get_storage(storage), storage.engine
 

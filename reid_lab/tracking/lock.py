@@ -46,8 +46,10 @@ class FileLock:
         except BlockingIOError:
             os.close(fd)
             return False
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode(), 0)
+        who = json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode()
+        if os.pread(fd, len(who) + 1, 0) != who:  # cutting a file costs milliseconds: not when the holder is the same
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, who, 0)
         self._fd = fd
         _OPEN.add(self)
         return True
