@@ -136,6 +136,17 @@ def test_the_trunk_s_folder_is_a_backbone(lab, captioned, clip, bring):
     assert lab.call("evaluate", "brought").code == 0
 
 
+def test_a_run_that_was_moved_is_told_where_its_backbone_is(lab, captioned, clip, bring):
+    _, content = clip
+    bring("openai_clip", saved_plain(lab.folder, content), captioned)
+    (lab.runs / "brought").rename(lab.runs / "moved")
+    done = lab.call("evaluate", "moved")
+    assert done.code == 2
+    assert len(done.complaints) == 1
+    assert "model.backbone" in done.complaints[0]
+    assert lab.call("evaluate", "moved", "--set", "model.backbone=runs/moved/backbone").code == 0
+
+
 # ViT
 
 
