@@ -104,7 +104,7 @@ def refit(
             value = {"sha256": result.weights_sha256, "step": result.last_step}
             book.record("final", "final/refit_weights", result.last_step, value)
             book.flush()
-            facts = {"identities": again.source.facts.identities}
+            facts = {"identities": again.source.facts.identities, "labels": dict(again.source.facts.labels)}
             folder.finish("refit", {"fitted_on": "train+val", "refit_steps": length, "refit_facts": facts})
             drop_state(folder.refit)
     return again

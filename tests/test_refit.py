@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from safetensors.torch import load_file
 
@@ -29,6 +31,10 @@ def test_train_and_val_are_learnt_for_the_selected_length_and_tested_once(lab):
     assert set(grown.values()) == {(24, 24 + 6)}
     assert all("id" in name or "classifier" in name for name in grown)
     assert run.selected == run.refit / "best.safetensors"
+    known = json.loads((run.path / "identity.json").read_text())["facts"]
+    told = summary["refit_facts"]
+    assert (known["identities"], told["identities"]) == (24, 24 + 6)
+    assert told["labels"]["clothes"] > known["labels"]["clothes"]
     losses = [r.name for r in records(run, "loss")]
     assert losses.count("loss/refit/total") == summary["refit_steps"]
     assert any("fitted on train+val" in line for line in done.out)
