@@ -1,4 +1,4 @@
-"""Side information of views in an ordinary run: the data tell how many there are, and batches which one."""
+"""Ordinary runs of the visual slots: views, of which data tell the number and batches which one; aggregated triples."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from reid_lab.engine.checkpoint import MODEL, load
 from reid_lab.parts.sie import SideSpec, side_information
-from tests.lab import WORLD
+from tests.lab import WORLD, losses
 
 VISUAL = ("train.batch={sampler: identity, size: 8, instances: 2}", "eval.protocol=image_to_image")
 SPECTRAL = ("roles=[rgb, nir, tir]", "train_images=4", "eval_images=4")
@@ -50,3 +50,23 @@ def test_each_view_that_is_seen_learns_its_vector(lab, msvr310, model, table, of
     assert moved[2::3].any()
     again = lab.evaluate(lab.only)
     assert again.code == 0, again.err
+
+
+def test_triples_are_aggregated_in_an_ordinary_run(lab):
+    """The same losses from batches of one part and of two; what was trained is evaluated again."""
+    model = f"{{name: clip_window, backbone: {lab.clip}, roles: [rgb, nir, tir], windows: {{scales: [4]}}}}"
+    given = ("data.roles=[rgb, nir, tir]", f"model={model}", "model.aggregator={layers: 1, gate: as_published}")
+    given += (VISUAL[0], "eval.protocol=multispectral", "train.optimizer.lr=1.0e-3")
+    found = []
+    for parts in (1, 2):
+        done = lab.run(*given, f"train.accumulate={parts}", f"name=parts{parts}")
+        assert done.code == 0, done.err
+        run = next(run for run in lab.folders() if run.run_id not in [known.run_id for known, _ in found])
+        found.append((run, losses(run)))
+    (whole, one), (_, two) = found
+    assert ("loss/id", 1) in one
+    assert one.keys() == two.keys()
+    assert all(two[key] == pytest.approx(value, rel=1e-3) for key, value in one.items())
+    again = lab.evaluate(whole)
+    assert again.code == 0, again.err
+    assert f"{whole.summary()['test']['mAP']:.2f}" in "\n".join(again.out)
