@@ -28,13 +28,10 @@ from reid_lab.engine.runtime import Runtime
 from reid_lab.errors import DataError, Fault, RunError, SpecError, nearest, unknown
 from reid_lab.metrics.retrieval import METRICS_VERSION
 from reid_lab.results import keep
-from reid_lab.spec.build import Builder
 from reid_lab.spec.identity import identifying, identity, run_id
-from reid_lab.spec.layers import Layers, merge, override
+from reid_lab.spec.loader import load_section
 from reid_lab.spec.run import EvalSpec, TrackingSpec
 from reid_lab.spec.section import LOCAL, Section
-from reid_lab.spec.shape import Alternative
-from reid_lab.spec.tree import Mark, Node, Table
 from reid_lab.tracking.journal import Journal
 from reid_lab.tracking.lock import RunLock
 from reid_lab.tracking.mirror import Mirror
@@ -223,19 +220,8 @@ def _fitting(queries: Side, gallery: Side) -> str:
 
 def _spec(name: str, metric: Metric, default: str, sets: Sequence[str], protocol: str | None) -> FeaturesSpec:
     """The options from overrides. Raises `SpecError` with every fault."""
-    layers = Layers()
     named = [f"eval.protocol={json.dumps(protocol)}"] if protocol is not None else []
-    for text in [f"eval.protocol={json.dumps(default)}", *sets, *named]:
-        override(text, layers)
-    builder = Builder(layers.whole)
-    tree: Node = Table({}, Mark("--set", 0, 1))
-    for table in layers.tables:
-        tree = merge(tree, table, (Alternative(AskedSpec),), {})
-    assert isinstance(tree, Table)
-    built = builder.section(AskedSpec, tree, "", tree.mark)
-    faults = [*layers.faults, *(fault for _, fault in builder.faults)]
-    if faults or not isinstance(built, AskedSpec):
-        raise SpecError(*dict.fromkeys(faults))
+    built = load_section(AskedSpec, [f"eval.protocol={json.dumps(default)}", *sets, *named])
     if built.eval.protocol is None:
         raise SpecError("eval.protocol is null: features are measured by a protocol")
     if built.eval.protocol not in registries().protocols:

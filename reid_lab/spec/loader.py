@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from reid_lab.errors import Fault, SpecError, unknown
 from reid_lab.spec.build import BROKEN, Broken, Builder, not_among
@@ -13,6 +14,8 @@ from reid_lab.spec.run import DataSpec, ModelSpec, RunSpec
 from reid_lab.spec.section import Section
 from reid_lab.spec.shape import Alternative
 from reid_lab.spec.tree import Array, Mark, Node, Scalar, Table, plain
+
+S = TypeVar("S", bound=Section)
 
 
 @dataclass(frozen=True)
@@ -164,7 +167,15 @@ def load_data(name: str, sets: Sequence[str] = (), *, registries: Registries) ->
     """
     if name not in registries.data:
         raise SpecError(unknown("data set", name, registries.data))
-    kind = registries.data[name]()
+    return load_section(registries.data[name](), sets)
+
+
+def load_section(kind: type[S], sets: Sequence[str] = ()) -> S:
+    """A section by overrides alone, later ones over earlier ones.
+
+    Raises:
+        SpecError: with every fault.
+    """
     layers = Layers()
     for text in sets:
         override(text, layers)
@@ -175,7 +186,7 @@ def load_data(name: str, sets: Sequence[str] = (), *, registries: Registries) ->
     assert isinstance(tree, Table)
     built = builder.section(kind, tree, "", tree.mark)
     faults = in_order(builder, layers)
-    if faults or not isinstance(built, DataSpec):
+    if faults or not isinstance(built, kind):
         raise SpecError(*faults)
     return built
 
