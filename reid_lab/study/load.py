@@ -116,6 +116,7 @@ class _Study:
         self.plan = plan(spec, variants.base.spec.plain())
         self.settings = {arm.name: self._settings(arm) for arm in self.plan.arms}
         self.specs: dict[str, RunSpec] = {}
+        self.alike: set[Mark] = set()
         self.fidelity = file.settings("tune", "fidelity")
         self.local = _nested(leaf.path for leaf in walk(variants.base.spec) if leaf.local)
 
@@ -183,10 +184,14 @@ class _Study:
             return
         self.specs[arm.name] = tried.spec
         text = tried.spec.model_dump_json(exclude=self.local)
-        if text in seen:
-            what = f"the arm '{arm.name}' is the same experiment as '{seen[text]}': the patch changes nothing"
-            self.file.builder.fault(self._where(settings), "", what)
-        seen.setdefault(text, arm.name)
+        twin = seen.setdefault(text, arm.name)
+        if twin != arm.name:
+            own = [setting for setting in settings if setting not in self.settings[twin]]
+            mark = self._where(own or settings)
+            if mark not in self.alike:  # a level that changes nothing does so in many arms
+                self.alike.add(mark)
+                what = f"the arm '{arm.name}' is the same experiment as '{twin}': the patch changes nothing"
+                self.file.builder.fault(mark, "", what)
 
     def _where(self, settings: Sequence[Setting]) -> Mark:
         return settings[0].at if settings else self.file.mark(("design",))
