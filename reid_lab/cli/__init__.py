@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import typer
 
-from reid_lab.cli import data, doctor, evaluation, experiments, inspection, listing, tracking, weights
+from reid_lab.cli import data, doctor, evaluation, experiments, inspection, listing, study, tracking, weights
 from reid_lab.cli.guard import guarded
 
 app = typer.Typer(
@@ -22,6 +22,7 @@ app = typer.Typer(
     add_completion=False,
 )
 app.add_typer(experiments.app)
+app.add_typer(study.app, name="study")
 app.add_typer(evaluation.app)
 app.add_typer(inspection.app)
 app.add_typer(weights.app)

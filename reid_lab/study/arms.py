@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, final
 
 from reid_lab import experiment
-from reid_lab.errors import SpecError
 from reid_lab.experiment import Member
 from reid_lab.spec.identity import canonical
 from reid_lab.spec.run import RunSpec
@@ -23,8 +22,8 @@ from reid_lab.study.book import Book
 from reid_lab.study.jobs import Job, Outcome, same_cause
 from reid_lab.study.load import LoadedStudy
 from reid_lab.study.plan import Arm
-from reid_lab.study.search import Asked, Search, Storage, Told
-from reid_lab.study.space import Space, space
+from reid_lab.study.search import Asked, Search, Told
+from reid_lab.study.storage import Storage
 from reid_lab.tracking.runs import RunFolder
 
 FAILURES = 3
@@ -70,28 +69,25 @@ class ArmWork:
         self.stopped = ""
         self._causes: list[str] = []
         self._cells: dict[tuple[int, str], Cell] = {}
-        self.space = Space(())
-        self.lacking: tuple[str, ...] = ()
-        self.search: Search | None = None
-        if self.tune is None or storage is None:
-            return
-        base = study.arm(arm)
-        self.space, self.lacking = space(base, self.tune.search)
-        if not self.space.dimensions:
-            raise SpecError(f"{study.path}: tune.search: the arm '{arm.name}' has none of the searched paths")
-        about = self._about(self.tune)
-        self.key = hashlib.sha256(canonical(about).encode()).hexdigest()
-        self.search = Search(
+        self.space, self.lacking = study.space(arm)
+        self.search = None if self.tune is None or storage is None else self._search(self.tune, storage, batch)
+        self._told: list[Told] | None = None
+        self._shared = storage is not None and storage.shared
+
+    def _search(self, tune: TuneSpec, storage: Storage, batch: int) -> Search:
+        about = self._about(tune)
+        key = hashlib.sha256(canonical(about).encode()).hexdigest()
+        return Search(
             storage,
-            f"{arm.name}-{self.key[:12]}",
-            {"study": study.name, "arm": arm.name, "key": self.key},
+            f"{self.arm.name}-{key[:12]}",
+            {"study": self.study.name, "arm": self.arm.name, "key": key},
             self.space,
-            sampler=self.tune.sampler,
-            pruner=self.tune.pruner,
-            seed=self.tune.seed,
-            directions=tuple(o.direction for o in objectives(study)),
+            sampler=tune.sampler,
+            pruner=tune.pruner or "none",
+            seed=tune.seed,
+            directions=tuple(o.direction for o in self.study.spec.objectives),
             batch=batch,
-            evaluations=evaluations(study.arm(arm, self.tune.fidelity).spec),
+            evaluations=evaluations(self.study.arm(self.arm, tune.fidelity).spec),
         )
 
     @property
@@ -110,14 +106,16 @@ class ArmWork:
             "sampler": tune.sampler,
             "pruner": tune.pruner,
             "seed": tune.seed,
-            "objectives": [[o.metric, o.direction] for o in objectives(self.study)],
+            "objectives": [[o.metric, o.direction] for o in self.study.spec.objectives],
         }
 
     # trials
 
     def told(self) -> list[Told]:
         """The finished trials, by number."""
-        return [] if self.search is None else self.search.told()
+        if self._told is None or self._shared:
+            self._told = [] if self.search is None else self.search.told()
+        return self._told
 
     def counts(self) -> dict[str, int]:
         """How many trials are complete, pruned and failed."""
@@ -160,7 +158,7 @@ class ArmWork:
         """Passes an evaluation of a trial on; True when it is to be pruned."""
         if self.search is None or job.number is None:
             return False
-        return self.search.report(job.number, ordinal, score(objectives(self.study)[0], metrics, {}))
+        return self.search.report(job.number, ordinal, score(self.study.spec.objectives[0], metrics, {}))
 
     def ended(self, job: Job, outcome: Outcome) -> None:
         """Tells the storage what came of a trial; the same failure three times in a row stops the arm."""
@@ -179,10 +177,11 @@ class ArmWork:
         scores: tuple[float, ...] = ()
         state = outcome.state
         if state == "complete":
-            scores = tuple(score(o, outcome.val, outcome.cost) for o in objectives(self.study))
+            scores = tuple(score(o, outcome.val, outcome.cost) for o in self.study.spec.objectives)
             if not all(map(math.isfinite, scores)):
                 state, note["cause"] = "failed", f"the objective is {', '.join(map(str, scores))}"
         self.search.tell(job.number, state, scores, {k: v for k, v in note.items() if v})
+        self._told = None
 
     def tuned(self) -> bool:
         """Whether the arm has had all its trials."""
@@ -190,8 +189,10 @@ class ArmWork:
         return self.search is None or counts["complete"] + counts["pruned"] >= self.target
 
     def best(self) -> Told | None:
-        """The best complete trial."""
-        return None if self.search is None else self.search.best()
+        """The best complete trial by the first objective, the first of equals."""
+        sign = 1.0 if self.study.spec.objectives[0].direction == "maximize" else -1.0
+        complete = [told for told in self.told() if told.state == "complete"]
+        return max(complete, key=lambda told: (sign * told.scores[0], -told.number), default=None)
 
     # cells
 
@@ -229,12 +230,6 @@ class ArmWork:
         )
 
 
-def objectives(study: LoadedStudy) -> tuple[ObjectiveSpec, ...]:
-    """The study's objectives; the first one ranks."""
-    given = study.spec.objective
-    return given if isinstance(given, tuple) else (given,)
-
-
 def score(objective: ObjectiveSpec, val: Mapping[str, float], cost: Mapping[str, float]) -> float:
     """An objective's value: `val/mAP` from the metrics on val, `cost/parameters` from what the run cost."""
     kind, _, name = objective.metric.partition("/")
@@ -242,9 +237,12 @@ def score(objective: ObjectiveSpec, val: Mapping[str, float], cost: Mapping[str,
     return found.get(name, math.nan)
 
 
-def evaluations(spec: RunSpec) -> int | None:
-    """How many evaluations after the first a run will have; None where that depends on the data."""
+def evaluations(spec: RunSpec) -> int:
+    """How many evaluations after the first a run will have; `MANY` where that depends on the data."""
     length, every = spec.train.length.span(), spec.eval.every.span()
     if every.unit == "fraction":
         return math.ceil(1.0 / every.amount)
-    return math.ceil(length.amount / every.amount) if length.unit == every.unit else None
+    return math.ceil(length.amount / every.amount) if length.unit == every.unit else MANY
+
+
+MANY = 100

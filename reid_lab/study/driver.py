@@ -14,12 +14,12 @@ from typing import Any, final
 
 from reid_lab.contracts import RunResult
 from reid_lab.results import result_of
-from reid_lab.study.arms import ArmWork, objectives, score
+from reid_lab.study.arms import ArmWork, score
 from reid_lab.study.book import Book
 from reid_lab.study.executors import Executor
 from reid_lab.study.jobs import Job, Outcome
 from reid_lab.study.load import LoadedStudy
-from reid_lab.study.search import Storage
+from reid_lab.study.storage import Storage
 from reid_lab.study.view import View
 from reid_lab.tracking.runs import RunFolder
 
@@ -144,7 +144,7 @@ class Driver:
             self._write()
 
         def evaluated(job: Job, ordinal: int, metrics: Mapping[str, float]) -> bool:
-            value = score(objectives(self.study)[0], metrics, {})
+            value = score(self.study.spec.objectives[0], metrics, {})
             if not math.isnan(value):
                 self._running.setdefault(job.name, []).append(value)
             self.view.evaluated(job, ordinal, value)
@@ -174,7 +174,7 @@ class Driver:
             "study": self.study.name,
             "file": str(self.study.path),
             "design": self.study.spec.design,
-            "objectives": [o.metric for o in objectives(self.study)],
+            "objectives": [o.metric for o in self.study.spec.objectives],
             "seeds": list(self.seeds),
             "updated": time.time(),
             "spent_seconds": self.spent,
@@ -189,7 +189,7 @@ class Driver:
         cells = {seed: arm.cell(seed).done for seed in self.seeds} if arm.reportable() else {}
         return {
             "name": arm.name,
-            "patch": {path: value for path, value in arm.arm.patch.items()},
+            "patch": dict(arm.arm.patch),
             "trials": {**arm.counts(), "target": arm.target},
             "lacking": list(arm.lacking),
             "stopped": arm.stopped,

@@ -136,7 +136,8 @@ class Desk:
         answer = asyncio.get_running_loop().create_future()
         self._answers[name, ordinal] = answer
         self._asked.append((name, ordinal, metrics))
-        return await answer
+        pruned: bool = await answer
+        return pruned
 
     async def questions(self) -> list[tuple[str, int, Mapping[str, float]]]:
         """What was asked since the last call."""

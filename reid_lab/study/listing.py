@@ -17,14 +17,16 @@ COLUMNS = ("file", "architecture", "design", "progress", "description")
 
 
 def study_rows(folder: Path, runs: Path) -> Iterator[tuple[str, ...]]:
-    """One row per study file, by path."""
+    """One row per study file (it names a base), by path."""
     for path in sorted(folder.rglob("*.yaml")):
         try:
             told = _read(path)
         except SpecError as error:
             yield str(path), "", "", "", f"broken: {error.faults[0]}"
             continue
-        base = loader.outline(path.parent / str(told.get("base", "")))
+        if "base" not in told:
+            continue  # an experiment file, or something else
+        base = loader.outline(path.parent / str(told["base"]))
         state = Book.of(runs, study_name(path)).read()
         progress = "{} of {}".format(*left(state)) if state else ""
         yield str(path), base.architecture, str(told.get("design", "")), progress, str(told.get("description", ""))

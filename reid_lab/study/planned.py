@@ -5,11 +5,11 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from reid_lab import experiment
 from reid_lab.study.load import LoadedStudy
-from reid_lab.study.space import space
-from reid_lab.study.table import ARM_COLUMNS, arm_rows
+from reid_lab.study.table import ARM_COLUMNS, arm_rows, rejected_rows
 from reid_lab.study.words import duration
 from reid_lab.tracking.runs import RunFolder, folders
 
@@ -27,16 +27,17 @@ def dry_lines(
             identities = (experiment.identified(study.arm(arm, seed=seed).spec, runs) for seed in wanted)
             found = (experiment.found(identity, runs, "test") for identity in identities)
             there[arm.name] = [folder for folder in found if folder is not None]
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for row in arm_rows(study):
         done = there.get(row[0], [])
         cells = f"{len(wanted)} seeds" + (f", {len(done)} exist" if done else "")
         rows.append((*row, f"{per_arm} trials, {cells}" if per_arm else cells))
+    rows += [(name, "", "", f"cannot be: {why}") for name, why in rejected_rows(study)]
     existing = sum(map(len, there.values()))
     arms = len(study.plan.arms)
     told = [f"{arms} arms x {len(wanted)} seeds = {arms * len(wanted)} runs, {existing} of them exist"]
     if tune is not None:
-        names = [d.name for d in space(study.arm(study.plan.arms[0]), tune.search)[0].dimensions]
+        names = [d.name for d in study.space(study.plan.arms[0])[0].dimensions]
         told.append(f"before them {arms} x {per_arm} trials over {', '.join(names)}")
     told.append(_cost(study, runs, there, arms * len(wanted) - existing, arms * per_arm))
     return (*ARM_COLUMNS, "runs"), rows, told
@@ -63,7 +64,7 @@ def _share(study: LoadedStudy) -> float:
     return short.amount / whole.amount if short.unit == whole.unit else 1.0
 
 
-def _alike(study: LoadedStudy, runs: Path) -> list[dict[str, object]]:
+def _alike(study: LoadedStudy, runs: Path) -> list[dict[str, Any]]:
     """The summaries of finished runs of the base experiment."""
     name = study.arm(study.plan.arms[0]).spec.name
     summaries = (folder.summary() for folder in folders(runs))
