@@ -106,12 +106,11 @@ def pack(whole: Tensor, ids: Tensor, ends: Tensor, twin: Tensor) -> Packed:
     position = torch.arange(length, device=device)
     shared = torch.zeros_like(ids, dtype=torch.bool)
     shared[twin] = (ids[twin] == whole).cumprod(dim=1).bool()
-    own = ~shared & (position <= ends[:, None])
+    own = (~shared & (position <= ends[:, None])).flatten().nonzero().flatten()
 
     of_whole = torch.arange(n * length, device=device).view(n, length)
     table = torch.zeros_like(ids)
     table[twin] = of_whole
-    table = torch.where(shared, table, 0)
-    table[own] = n * length + torch.arange(int(own.sum()), device=device)
-    place = torch.cat([of_whole.flatten(), n * length + own.flatten().nonzero().flatten()])
+    table.view(-1)[own] = n * length + torch.arange(len(own), device=device)
+    place = torch.cat([of_whole.flatten(), n * length + own])
     return Packed(torch.cat([of_whole, table]), place)
