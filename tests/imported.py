@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 from rich.console import Console
 
 from reid_lab import experiment
@@ -77,6 +78,20 @@ def world(lab, roles, protocol, model):
     file = lab.folder / f"{protocol}.yaml"
     file.write_text(text + 'tracking: {uri: "off"}\n')
     return file
+
+
+def searched(lab, run, *roles):
+    """Searches a folder of three images with an imported run, by the second of them in each of these roles."""
+    folder = lab.folder / "photographs"
+    folder.mkdir(exist_ok=True)
+    for number in range(3):
+        pixels = np.random.default_rng(number).integers(0, 255, (32, 16, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+    query = [word for role in roles for word in ("--image", f"{role}={folder / '1.png'}")]
+    done = lab.call("search", run, *query, "--gallery", f"{roles[0]}={folder}")
+    assert done.code == 0, done.err
+    first = next(line for line in done.out if line.split()[:1] == ["1"])
+    assert "1.png" in first
 
 
 def evaluated(lab, run, original=None):

@@ -21,7 +21,18 @@ from reid_lab.parts.towers import BertTrunk, ClipTrunk, TextConfig, VisionConfig
 from reid_lab.parts.trunk import TransformerConfig
 from reid_lab.parts.vocabulary import END, MASK, START
 from reid_lab.tracking.runs import RunFolder
-from tests.imported import GOLDEN, batch, disturbed, evaluated, normalised, read_golden, rebuilt, tensors, world
+from tests.imported import (
+    GOLDEN,
+    batch,
+    disturbed,
+    evaluated,
+    normalised,
+    read_golden,
+    rebuilt,
+    searched,
+    tensors,
+    world,
+)
 
 golden = read_golden()
 
@@ -224,6 +235,7 @@ def test_reid5o_evaluates_with_its_features(lab):
     assert out[0].split() == ["loaded", str(len(model.state_dict()))]
     evaluated(lab, "runs/reid5o", model)
     assert lab.call("evaluate", "reid5o").code == 0
+    searched(lab, "reid5o", "rgb")
 
 
 def reid5o_file(model):
@@ -247,6 +259,7 @@ def test_clip_mer_evaluates_with_its_features(lab, mer):
     brought(lab, "clip_mer", documented(mer), file)
     evaluated(lab, "runs/clip_mer", mer)
     assert lab.call("evaluate", "clip_mer").code == 0
+    searched(lab, "clip_mer", "rgb")
 
 
 def test_t2ireid_evaluates_with_its_features(lab):
@@ -264,6 +277,7 @@ def test_t2ireid_evaluates_with_its_features(lab):
     assert out[0].split() == ["loaded", str(len(names))]
     evaluated(lab, "runs/t2ireid", model)
     assert lab.call("evaluate", "t2ireid").code == 0
+    searched(lab, "t2ireid", "rgb")
 
 
 @pytest.fixture
@@ -310,7 +324,9 @@ def test_the_result_evaluates_searches_and_is_listed(lab, bring, written, model)
     found = lab.call("search", "irra", "a man in red", "--top", "3")
     assert found.code == 0, found.err
     listed = lab.call("list", "runs")
-    assert any("imported from irra" in line for line in listed.out)
+    assert any("imported, fitted on unknown data: imported from irra" in line for line in listed.out)
+    shown = lab.call("inspect", "irra")
+    assert shown.code == 0, shown.err
     notes = json.loads((RunFolder(lab.runs / "irra").path / "import.json").read_text())
     assert notes["source"] == "irra"
     assert len(notes["keys"]["loaded"]) == len(model.state_dict())

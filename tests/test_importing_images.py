@@ -28,6 +28,7 @@ from tests.imported import (
     normalised,
     read_golden,
     rebuilt,
+    searched,
     tensors,
     world,
 )
@@ -117,6 +118,7 @@ def test_transreid_evaluates_with_its_features(lab, photographs, bring):
     facts = facts_of("runs/brought")
     assert (facts.identities, facts.cameras) == (7, 6)
     evaluated(lab, "runs/brought", model)
+    searched(lab, "brought", "rgb")
     tested = lab.call("evaluate", "runs/brought")
     assert tested.code == 0, tested.err
     assert any("imported from transreid" in line for line in tested.out)
@@ -235,6 +237,7 @@ def test_clipreid_evaluates_with_its_features(lab, clip_photographs, bring):
     assert "told by the tensors: model.stride=4" in out
     assert (facts_of("runs/brought").identities, facts_of("runs/brought").cameras) == (7, 6)
     evaluated(lab, "runs/brought", model)
+    searched(lab, "brought", "rgb")
     assert lab.call("evaluate", "runs/brought").code == 0
 
 
@@ -315,6 +318,7 @@ def test_mambapro_evaluates(lab, triples, bring):
     done = lab.call("evaluate", "runs/brought")
     assert done.code == 0, done.err
     assert any("mAP" in line for line in done.out)
+    searched(lab, "brought", "rgb")
 
 
 def test_parts_that_were_not_trained_are_left_out(lab, triples, bring):

@@ -21,7 +21,7 @@ from reid_lab.parts import huggingface as hf
 from reid_lab.parts.towers import BertTrunk, TextConfig, VisionConfig, VitTrunk
 from reid_lab.parts.trunk import TransformerConfig
 from reid_lab.parts.vocabulary import bert_tokenizer_files
-from tests.imported import disturbed, evaluated, rebuilt, world
+from tests.imported import disturbed, evaluated, rebuilt, searched, world
 
 SIZE = (32, 16)
 TIMM = VisionConfig(TransformerConfig(64, 2, 1, 128, eps=1e-6), 8, 4)
@@ -172,6 +172,7 @@ def test_timm_s_vit_evaluates_with_its_features(lab, photographs, bring, wrap):
     assert counts(out) == [len(model.state_dict()), 0, 0, 2]
     evaluated(lab, "runs/brought", model)
     assert lab.call("evaluate", "runs/brought").code == 0
+    searched(lab, "brought", "rgb")
     settings = json.loads((lab.runs / "brought" / "backbone" / "config.json").read_text())
     assert (settings["layer_norm_eps"], settings["num_attention_heads"], settings["patch_size"]) == (1e-6, 1, 8)
 
@@ -210,6 +211,7 @@ def test_hugging_face_s_vit_evaluates_with_its_features(lab, photographs, bring,
     out = bring("hf_vit", folder, photographs)
     assert counts(out) == [len(model.state_dict()), 0, 0, 2 if prefix else 0]
     evaluated(lab, "runs/brought", model)
+    searched(lab, "brought", "rgb")
     vit = backbones.vit("runs/brought/backbone", image_size=SIZE)
     assert all(torch.equal(value, vit.state_dict()[key]) for key, value in model.vit.trunk.state_dict().items())
 
@@ -268,6 +270,7 @@ def test_bert_is_the_text_trunk_of_a_run(lab, described, bert, bring, prefix):
     again = backbones.bert("runs/brought/backbone")
     assert all(torch.equal(value, again.state_dict()[key]) for key, value in bert.state_dict().items())
     evaluated(lab, "runs/brought", model)
+    searched(lab, "brought", "rgb")
     tested = lab.call("evaluate", "runs/brought")
     assert tested.code == 0, tested.err
     assert any("tensors untrained" in line for line in tested.out)
