@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from rich.console import Console
 from torch import Tensor
@@ -42,27 +42,23 @@ from reid_lab.engine.plan import FitPlan
 from reid_lab.engine.runtime import Runtime
 from reid_lab.engine.silent import Mute
 from reid_lab.engine.terms import check_stages
-from reid_lab.errors import DataError, Fault, Pruned, RunError, UserError
+from reid_lab.errors import DataError, UserError
 from reid_lab.measuring import Found
 from reid_lab.refit import refit
 from reid_lab.reload import recorded, reloaded, respecified
 from reid_lab.results import draw, keep, mark, report, result_of, spread
-from reid_lab.spec.identity import canonical, run_id
+from reid_lab.spec.identity import canonical
 from reid_lab.spec.loader import Loaded
 from reid_lab.spec.run import RunSpec
+from reid_lab.tracking.attempts import OnEval, Stage, catch_up, chosen, ended, pruned, tell
+from reid_lab.tracking.attempts import found as found
 from reid_lab.tracking.journal import Journal
 from reid_lab.tracking.lock import RunLock
 from reid_lab.tracking.members import Member as Member
 from reid_lab.tracking.members import claim
-from reid_lab.tracking.mirror import sync
-from reid_lab.tracking.mlflow_store import Store
 from reid_lab.tracking.opening import opened
-from reid_lab.tracking.records import curve, seconds_spent
-from reid_lab.tracking.replay import unsent
-from reid_lab.tracking.runs import RunFolder, attempts, find
-
-Stage = Literal["fit", "test"]
-OnEval = Callable[[int, Mapping[str, float]], None]
+from reid_lab.tracking.records import seconds_spent
+from reid_lab.tracking.runs import RunFolder, find
 
 
 def run(
@@ -96,8 +92,8 @@ def run(
         runtime.main_only(lambda: check_named(spec, runs))
         whole = _opened_once(spec, labels, runtime)
         name, identity_parts = identify_run(spec, whole, runs)
-        folder = runtime.main_only(lambda: _attempt(name, runs, until, fresh=fresh, resume=resume))
-        if runtime.main_only(lambda: _ended(folder, until)):
+        folder = runtime.main_only(lambda: chosen(name, runs, until, fresh=fresh, resume=resume))
+        if runtime.main_only(lambda: ended(folder, until)):
             runtime.main_only(lambda: _again(folder, spec, console, on_eval, member))
         else:
             training = _prepared(spec, whole)
@@ -106,9 +102,11 @@ def run(
             with _opened(folder, loaded, runtime, facts, member) as book:
                 _tell_left_out(whole, book, console)
                 if runtime.main_only(lambda: folder.finished("fit")):
-                    runtime.main_only(lambda: _tell(folder, on_eval))
+                    runtime.main_only(lambda: tell(folder, on_eval))
                 else:
                     _fit(training, folder, book, init_file(spec, runs), console, on_eval)
+                if book is not None:
+                    drop_state(folder.checkpoints)
                 if until == "test":
                     _on_to_test(training, whole, folder, book, init_file(spec, runs))
         result = runtime.main_only(lambda: report(folder, console, spec))
@@ -131,35 +129,15 @@ def identified(spec: RunSpec, runs: Path) -> str:
 _digests: dict[str, str] = {}
 
 
-def found(identity: str, runs: Path, stage: str) -> RunFolder | None:
-    """The latest attempt at a run that has finished a stage (`fit`, `test`, or ended as `pruned`); None without one."""
-    return next((folder for folder in reversed(attempts(runs, identity)) if folder.finished(stage)), None)
-
-
-def _ended(folder: RunFolder, until: Stage) -> bool:
-    return folder.finished(until) or folder.finished("pruned")
-
-
 def _again(folder: RunFolder, spec: RunSpec, console: Console, on_eval: OnEval | None, member: Member | None) -> None:
     """A run that is asked for again, and has ended."""
     if member is not None:
         claim(folder, member)
-    _catch_up(folder, spec, console)
-    _tell(folder, on_eval)
+    catch_up(folder, spec.tracking.uri, console.print)
+    tell(folder, on_eval)
     if folder.finished("pruned"):
-        error = Pruned(folder.summary()["pruned"])
-        error.run_id = folder.run_id
-        raise error
+        raise pruned(folder)
     console.print(f"{folder.run_id} is finished already (--fresh computes it again)")
-
-
-def _tell(folder: RunFolder, on_eval: OnEval | None, until: int | None = None) -> None:
-    """Tells of the evaluations that the journal holds, up to a step."""
-    if on_eval is None:
-        return
-    for step, metrics in curve(folder.journal).items():
-        if until is None or step <= until:
-            on_eval(step, metrics)
 
 
 @dataclass(frozen=True)
@@ -193,42 +171,11 @@ def _sealed(spec: RunSpec) -> AbstractContextManager[None]:
     return nullcontext() if spec.eval.select_on == "test" else sealed(spec.model.name)
 
 
-def _catch_up(folder: RunFolder, spec: RunSpec, console: Console) -> None:
-    """Sends to MLflow what a process that was killed at the very end had not sent."""
-    if spec.tracking.uri == "off" or not unsent(folder.path, Store.of(folder.path.parent, spec.tracking.uri)):
-        return
-    for sent in sync(folder.path.parent, [folder.run_id], spec.tracking.uri):
-        if sent.problem is not None:
-            console.print(f"mlflow does not hold all of it: {sent.problem}")
-
-
 def _opened_once(spec: RunSpec, labels: Labels | None, runtime: Runtime) -> Source:
     """The data, rendered by the first rank before the others read it."""
     held: list[Source] = []
     runtime.main_only(lambda: held.append(open_source(spec.data, labels, trained=True)))
     return held[0] if held else open_source(spec.data, labels, trained=True)
-
-
-def _attempt(name: str, runs: Path, until: Stage, *, fresh: bool, resume: bool) -> RunFolder:
-    """The attempt at a run that is to be computed, or that has ended already."""
-    there = next(p for p in (runs.absolute(), *runs.absolute().parents) if p.exists())
-    if not there.is_dir():
-        raise RunError(Fault(f"is no folder; runs cannot be kept in {runs}", str(there)))
-    known = attempts(runs, name)
-    latest = known[-1] if known else None
-    begin = fresh or latest is None or _closed(latest, until)
-    if resume and (latest is None or begin or _ended(latest, until)):
-        state = "was never begun" if latest is None else "is finished" if latest.finished(until) else "was ended"
-        raise RunError(f"--resume: the run {name[:12]} {state}; leave --resume out, or give --fresh")
-    number = latest.attempt if latest is not None else 0
-    return RunFolder(runs / run_id(name, number + 1 if begin else number))
-
-
-def _closed(folder: RunFolder, until: Stage) -> bool:
-    """Whether an attempt cannot reach a stage any more: it stays as it is, and the next attempt begins."""
-    if folder.finished(until):
-        return False
-    return bool(folder.dropped) or (until == "test" and folder.finished("pruned"))
 
 
 @contextmanager
@@ -264,7 +211,7 @@ def _fit(
     parts, asked, spec = training.parts, training.tasks, training.parts.spec
     if start is not None:
         load_weights(start, parts.model)
-    parts.runtime.main_only(lambda: _tell(folder, on_eval, saved_step(folder.checkpoints)))
+    parts.runtime.main_only(lambda: tell(folder, on_eval, saved_step(folder.checkpoints)))
 
     def evaluated(step: int, metrics: Mapping[str, float]) -> None:
         if on_eval is not None:
@@ -309,7 +256,6 @@ def _fit(
     book.record("final", "final/weights", result.last_step, {"sha256": result.weights_sha256, "best": result.best_step})
     book.flush()
     folder.finish("fit", summary)
-    drop_state(folder.checkpoints)
 
 
 def _on_to_test(

@@ -7,7 +7,6 @@ from functools import partial
 
 import pytest
 
-from reid_lab.engine.checkpoint import BEST, LAST
 from reid_lab.tracking.mlflow_store import Store, key
 from reid_lab.tracking.records import NUMBERS, RESULTS
 from reid_lab.tracking.runs import RunFolder, attempts
@@ -58,7 +57,7 @@ class Undisturbed:
         return {
             "records": results(folder),
             "summary": {name: summary[name] for name in ("weights_sha256", "val", "test", "best_step", "last_step")},
-            "files": [(folder.checkpoints / name).read_bytes() for name in (BEST, LAST)],
+            "files": {path.name: path.read_bytes() for path in folder.checkpoints.iterdir()},
             "results": (folder.results / "test.json").read_bytes(),
         }
 
