@@ -32,7 +32,9 @@ def studies(
     folder: Annotated[Path, typer.Option(help="Where the study files lie.")] = Path("studies"),
     runs: Runs = RUNS,
 ) -> None:
-    """Tune and ablate: `reid-lab study FILE`; alone, the study files here and how they stand.
+    """Tune and ablate as a study file plans it.
+
+    `reid-lab study FILE` goes on with it; alone, `study` lists the study files here and how they stand.
 
     `reid-lab study drive --help` shows the options of FILE.
     """
