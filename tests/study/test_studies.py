@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import io
+import math
 import time
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from reid_lab.architectures import ARCHITECTURES
+from reid_lab.rehearsal import dry_run
 from reid_lab.study.load import load_study
 from reid_lab.study.table import arm_rows, rejected_rows
 
@@ -76,3 +80,32 @@ def test_a_thousand_cells_are_planned_in_a_moment(tmp_path):
     spent = time.process_time() - begin
     assert len(rows) * len(study.spec.seeds) == 343 * 3
     assert spent < 1.0
+
+
+SMALL = {
+    "data.preset": "smoke",
+    "data.train_identities": 24,
+    "data.val_identities": 6,
+    "data.test_identities": 6,
+    "data.train_images": 4,
+    "train.batch.size": 16,
+    "runtime.threads": 1,
+    "runtime.device": "cpu",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [path.stem for path in FILES])
+def test_each_arm_learns_two_steps(name, studies, tmp_path, world_cache, monkeypatch):
+    """With a few people only; a tuning study at its fidelity and at the first and the last corner of its space."""
+    monkeypatch.setenv("REID_LAB_CACHE", str(world_cache))
+    study = studies[name]
+    for arm in study.plan.arms:
+        patches = [{}]
+        if study.spec.tune is not None:
+            *_, last = corners = list(study.space(arm)[0].corners())
+            patches = [{**study.spec.tune.fidelity, **corner} for corner in (corners[0], last)]
+        for patch in patches:
+            found = dry_run(study.arm(arm, {**patch, **SMALL}, seed=0), tmp_path, Console(file=io.StringIO()))
+            assert found.losses
+            assert all(math.isfinite(value) for value in found.losses.values())
