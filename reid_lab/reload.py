@@ -26,6 +26,8 @@ def recorded(folder: RunFolder) -> Facts:
     """
     if folder.summary().get("features"):
         raise RunError(f"{folder.run_id} measured features of other code; there is no model in it")
+    if folder.finished("pruned") or folder.dropped:
+        raise RunError(f"{folder.run_id} has no weights to use ({folder.dropped or 'it was pruned'})")
     if not folder.finished("fit"):
         raise RunError(f"{folder.run_id} is not finished; the command that began it goes on with it")
     kept: dict[str, Any] = json.loads((folder.path / "identity.json").read_text(encoding="utf-8"))

@@ -173,7 +173,8 @@ def _state(folder: RunFolder, stages: Sequence[str]) -> str:
 def run_rows(runs: Path) -> Iterator[tuple[str, ...]]:
     """One row per run, in the order of `RUN_COLUMNS`."""
     for folder in folders(runs):
-        found = folder.summary() or _begun(folder)
+        found = folder.summary()
+        found = found if "name" in found else {**found, **_begun(folder)}
         stages = found.get("stages", [])
         state = "imported" if "imported" in found else _state(folder, stages)
         state = ", ".join((state, *marks(found.get("selected_on", ""), found.get("fitted_on", "train"))))

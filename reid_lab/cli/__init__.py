@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import typer
 
-from reid_lab.cli import data, doctor, evaluation, experiments, inspection, listing, study, tracking, weights
+from reid_lab.cli import data, doctor, evaluation, experiments, gc, inspection, listing, study, tracking, weights
 from reid_lab.cli.guard import guarded
 
 app = typer.Typer(
@@ -27,6 +27,7 @@ app.add_typer(evaluation.app)
 app.add_typer(inspection.app)
 app.add_typer(weights.app)
 app.add_typer(tracking.app)
+app.add_typer(gc.app)
 app.add_typer(doctor.app)
 app.add_typer(listing.app, name="list")
 app.add_typer(data.app, name="data")

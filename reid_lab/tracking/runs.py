@@ -107,9 +107,11 @@ class RunFolder:
 
     def finish(self, stage: str, facts: Mapping[str, Any]) -> None:
         """Record a finished stage and merge what it found into the summary."""
-        summary = self.summary()
-        stages = [*summary.get("stages", ()), stage]
-        write_atomic(self.path / "summary.json", json.dumps({**summary, **facts, "stages": stages}, indent=1))
+        self.amend({**facts, "stages": [*self.summary().get("stages", ()), stage]})
+
+    def amend(self, facts: Mapping[str, Any]) -> None:
+        """Merge facts into the summary."""
+        write_atomic(self.path / "summary.json", json.dumps({**self.summary(), **facts}, indent=1))
 
 
 def attempts(runs: Path, identity: str) -> list[RunFolder]:
