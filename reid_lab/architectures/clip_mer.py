@@ -37,6 +37,7 @@ from reid_lab.contracts import (
 )
 from reid_lab.errors import SpecError, unknown
 from reid_lab.parts import backbones
+from reid_lab.parts.captions import caption_input
 from reid_lab.parts.channels import Channels
 from reid_lab.parts.heads import Classifier, NoClassifier
 from reid_lab.parts.locate import known_name
@@ -307,11 +308,7 @@ class ClipMer(Architecture):
 
 def _input(role: str, spec: Spec, size: tuple[int, int], tokenizer: Tokenizer, context: int) -> InputSpec:
     if role not in IMAGE_ROLES:
-        length = spec.text_length or context
-        if length > context:
-            raise SpecError(f"model.text_length {length} exceeds the context of '{spec.backbone}', {context} tokens")
-        tokenize = partial(tokenizer, max_length=length)
-        return InputSpec(tokenize=tokenize, max_length=length, pad_id=tokenizer.pad_id)
+        return caption_input(tokenizer, spec.text_length or context, context, spec.backbone)
     if role in spec.grey_inputs:
         return InputSpec(size=size, channels=1, mean=(sum(CLIP_MEAN) / 3,), std=(sum(CLIP_STD) / 3,))
     return InputSpec(size=size, mean=CLIP_MEAN, std=CLIP_STD)

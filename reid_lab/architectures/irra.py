@@ -24,8 +24,8 @@ from pydantic import AfterValidator, Field, model_validator
 from torch import Tensor, nn
 
 from reid_lab.contracts import Architecture, Batch, Encoded, Facts, GroupRule, Input, InputSpec, Sum, Term
-from reid_lab.errors import SpecError
 from reid_lab.parts import backbones
+from reid_lab.parts.captions import caption_input
 from reid_lab.parts.heads import Classifier, NoClassifier
 from reid_lab.parts.locate import known_name
 from reid_lab.parts.losses.accuracy import accuracy
@@ -189,9 +189,7 @@ class Irra(Architecture):
             spec.backbone, image_size=size, stride=spec.stride, pretrained=spec.pretrained, seed=seed
         )
         context = self.trunk.config.text.context
-        length = spec.text_length or context
-        if length > context:
-            raise SpecError(f"model.text_length {length} exceeds the context of '{spec.backbone}', {context} tokens")
+        caption = caption_input(self.trunk.tokenizer, spec.text_length or context, context, spec.backbone)
         width = self.trunk.width
         mlm_spec = spec.mlm if spec.mlm is not None and on(spec.mlm.weight) else None
         self.identity: Classifier | NoClassifier = NoClassifier()
@@ -204,14 +202,7 @@ class Irra(Architecture):
             with stream(seed, "mlm"):
                 self.mlm = RelationReasoning(width, self.trunk.config.text.vocabulary, mlm_spec.depth, masking)
 
-        self.inputs = {
-            "rgb": InputSpec(size=size, mean=CLIP_MEAN, std=CLIP_STD),
-            "caption": InputSpec(
-                tokenize=partial(self.trunk.tokenizer, max_length=length),
-                max_length=length,
-                pad_id=self.trunk.tokenizer.pad_id,
-            ),
-        }
+        self.inputs = {"rgb": InputSpec(size=size, mean=CLIP_MEAN, std=CLIP_STD), "caption": caption}
         self.temperature = _schedule(build(spec.temperature))
         self.terms = tuple(_terms(spec, mlm_spec))
         self.diagnostics = tuple(_diagnostics(self.terms, spec.temperature))

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from functools import partial
 from itertools import combinations
 from typing import Annotated, ClassVar, Literal, final
 
@@ -25,8 +24,9 @@ from pydantic import AfterValidator, Field, model_validator
 from torch import Tensor, nn
 
 from reid_lab.contracts import IMAGE_ROLES, Architecture, Batch, Encoded, Facts, GroupRule, Input, InputSpec, Sum, Term
-from reid_lab.errors import DataError, SpecError, unknown
+from reid_lab.errors import DataError, unknown
 from reid_lab.parts import backbones
+from reid_lab.parts.captions import caption_input
 from reid_lab.parts.heads import Classifier, NoClassifier
 from reid_lab.parts.locate import known_name
 from reid_lab.parts.lora import MLP, TARGETS, LoraSpec, LowRankLinear, adapt
@@ -131,9 +131,7 @@ class Reid5o(Architecture):
         size = spec.image_size or facts.image_size
         clip = backbones.clip(spec.backbone, image_size=size, stride=spec.stride, pretrained=spec.pretrained, seed=seed)
         context = clip.config.text.context
-        length = spec.text_length or context
-        if length > context:
-            raise SpecError(f"model.text_length {length} exceeds the context of '{spec.backbone}', {context} tokens")
+        caption = caption_input(clip.tokenizer, spec.text_length or context, context, spec.backbone)
         images = (GALLERY, *(role for role in spec.queries if role != TEXT))
         self.vision = ModalVision(clip, dict.fromkeys(images, clip.config.vision.channels), own="tokenizer", seed=seed)
         if spec.lora is not None:
@@ -159,8 +157,7 @@ class Reid5o(Architecture):
         }
         self.tokenizer = clip.tokenizer
         if self.text is not None:
-            tokenize = partial(clip.tokenizer, max_length=length)
-            self.inputs[TEXT] = InputSpec(tokenize=tokenize, max_length=length, pad_id=clip.tokenizer.pad_id)
+            self.inputs[TEXT] = caption
         spoilt = spec.masking
         self.masking = None if spoilt is None else Masking(spoilt.rate, spoilt.mask, spoilt.random)
         self.temperature = _schedule(build(spec.temperature))

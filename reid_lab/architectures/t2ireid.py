@@ -23,10 +23,11 @@ from pydantic import AfterValidator, Field, model_validator
 from torch import Tensor, nn
 
 from reid_lab.contracts import Architecture, Batch, Encoded, Facts, GroupRule, Input, InputSpec, Sum, Term
-from reid_lab.errors import DataError, SpecError
+from reid_lab.errors import DataError
 from reid_lab.parts import backbones, clothes, composed
 from reid_lab.parts import disentangle as parts
 from reid_lab.parts import fusion as fusions
+from reid_lab.parts.captions import caption_input
 from reid_lab.parts.grl import AlphaSpec, Detached, NoReversal, Reversal
 from reid_lab.parts.heads import Classifier, NoClassifier
 from reid_lab.parts.locate import known_name
@@ -359,13 +360,8 @@ class _Uses:
 
 def _inputs(spec: Spec, uses: _Uses, size: tuple[int, int], text: Any) -> dict[str, InputSpec]:
     context = text.config.context
-    length = spec.text_length or min(100, context)
-    if length > context:
-        what = f"model.text_length {length} exceeds the context of '{spec.text_backbone}', {context} tokens"
-        raise SpecError(what)
+    caption = caption_input(text.tokenizer, spec.text_length or min(100, context), context, spec.text_backbone)
     mean, std = (CLIP_MEAN, CLIP_STD) if spec.pixels == "clip" else ((0.5,) * 3, (0.5,) * 3)
-    tokenize = partial(text.tokenizer, max_length=length)
-    caption = InputSpec(tokenize=tokenize, max_length=length, pad_id=text.tokenizer.pad_id)
     found = {"rgb": InputSpec(size=size, mean=mean, std=std), "id_caption": caption}
     return found | ({"cloth_caption": caption} if uses.captions else {})
 
