@@ -1,4 +1,4 @@
-"""A JSON Schema of spec files, for editors (completion and checks while typing)."""
+"""JSON Schemas of spec and study files, for editors (completion and checks while typing)."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pydantic.json_schema import models_json_schema
 from reid_lab.spec.loader import Registries
 from reid_lab.spec.run import RunSpec
 from reid_lab.spec.section import Section
+from reid_lab.spec.study import StudySpec
 
 
 def json_schema(registries: Registries) -> dict[str, Any]:
@@ -30,10 +31,7 @@ def json_schema(registries: Registries) -> dict[str, Any]:
         variants = {name: references[kind, "validation"] for name, kind in registry.items()}
         properties[part] = _named(variants)
     definitions["EvalSpec"]["properties"]["protocol"] |= {"enum": [*sorted(registries.protocols), None]}
-    properties["extends"] = {
-        "description": "files that this one is laid over, relative to it; later ones over earlier ones",
-        "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}],
-    }
+    properties["extends"] = _EXTENDS
     required = root.pop("required", [])
     named = {part: {"type": "object", "required": ["name"]} for part in ("model", "data")}
     return {
@@ -43,6 +41,32 @@ def json_schema(registries: Registries) -> dict[str, Any]:
         "then": {"required": required, "properties": named},
         "$defs": definitions,
     }
+
+
+def study_schema() -> dict[str, Any]:
+    """The schema (draft 2020-12) of a study's YAML file; what patches and ranges say of the base is not checked."""
+    schema = StudySpec.model_json_schema()
+    rules = schema["$defs"]["ComponentSpec"]["properties"]
+    schema["$defs"]["ComponentSpec"] = {
+        "type": "object",
+        "description": "what the component is replaced by: a level's name, and its patch",
+        "properties": {name: rules[name] for name in ("requires", "excludes")},
+        "additionalProperties": {"type": "object", "minProperties": 1},
+    }
+    schema["properties"]["extends"] = _EXTENDS
+    required = schema.pop("required", [])
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **schema,
+        "if": {"not": {"required": ["extends"]}},
+        "then": {"required": required},
+    }
+
+
+_EXTENDS = {
+    "description": "files that this one is laid over, relative to it; later ones over earlier ones",
+    "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}],
+}
 
 
 def _named(variants: Mapping[str, Any]) -> dict[str, Any]:
