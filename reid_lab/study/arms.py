@@ -6,6 +6,7 @@ at any moment goes on as though nothing had happened.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import math
 from collections.abc import Mapping
@@ -75,12 +76,10 @@ class ArmWork:
         self._shared = storage is not None and storage.shared
 
     def _search(self, tune: TuneSpec, storage: Storage, batch: int) -> Search:
-        about = self._about(tune)
-        key = hashlib.sha256(canonical(about).encode()).hexdigest()
         return Search(
             storage,
-            f"{self.arm.name}-{key[:12]}",
-            {"study": self.study.name, "arm": self.arm.name, "key": key},
+            f"{self.arm.name}-{self.key[:12]}",
+            {"study": self.study.name, "arm": self.arm.name, "key": self.key},
             self.space,
             sampler=tune.sampler,
             pruner=tune.pruner or "none",
@@ -95,19 +94,24 @@ class ArmWork:
         """The arm's name."""
         return self.arm.name
 
-    def _about(self, tune: TuneSpec) -> dict[str, Any]:
-        """What the search is about; another search begins when any of it changes."""
-        fidelity = self.study.arm(self.arm, tune.fidelity, seed=0).spec
-        return {
+    @functools.cached_property
+    def key(self) -> str:
+        """The digest of what the arm is about; another search, and another parent run, begin when any of it changes."""
+        if self.tune is None:
+            return experiment.identified(self.study.arm(self.arm, seed=0).spec, self.runs)
+        fidelity = self.study.arm(self.arm, self.tune.fidelity, seed=0).spec
+        about = {
             "runs": experiment.identified(fidelity, self.runs),
             "space": [
-                [d.name, d.kind, d.low, d.high, d.log, list(d.values), dict(d.when)] for d in self.space.dimensions
+                [d.name, d.kind, d.low, d.high, d.log, list(d.values), {k: list(v) for k, v in d.when.items()}]
+                for d in self.space.dimensions
             ],
-            "sampler": tune.sampler,
-            "pruner": tune.pruner,
-            "seed": tune.seed,
+            "sampler": self.tune.sampler,
+            "pruner": self.tune.pruner,
+            "seed": self.tune.seed,
             "objectives": [[o.metric, o.direction] for o in self.study.spec.objectives],
         }
+        return hashlib.sha256(canonical(about).encode()).hexdigest()
 
     # trials
 

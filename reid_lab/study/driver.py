@@ -16,6 +16,7 @@ from reid_lab.contracts import RunResult
 from reid_lab.results import result_of
 from reid_lab.study.arms import ArmWork, score
 from reid_lab.study.book import Book
+from reid_lab.study.books import ArmBooks
 from reid_lab.study.executors import Executor
 from reid_lab.study.jobs import Job, Outcome
 from reid_lab.study.load import LoadedStudy
@@ -68,6 +69,7 @@ class Driver:
             )
             for arm in study.plan.arms
         )
+        self.books = ArmBooks(study, runs)
         self._by_name = {arm.name: arm for arm in self.arms}
         self._running: dict[str, list[float]] = {}
         self._spent = float(self.book.read().get("spent_seconds", 0.0))
@@ -83,10 +85,13 @@ class Driver:
         with self.book.driving(shared=shared):
             self._begun = time.monotonic()
             self._write()
+            left: str | None = None
             try:
                 self._tune()
                 self._report()
+                left = self.ended_because
             finally:
+                self.books.close(left)
                 self._spent += time.monotonic() - self._begun
                 self._begun = time.monotonic()
                 self._running.clear()
@@ -159,7 +164,14 @@ class Driver:
             self.view.ended(job, outcome)
             self.view.progress(self._write())
 
+        for name in dict.fromkeys(job.arm for job in jobs):
+            self.books.of(self._by_name[name])
         self.executor.perform(jobs, started=started, evaluated=evaluated, ended=ended)
+        for name in dict.fromkeys(job.arm for job in jobs):
+            arm = self._by_name[name]
+            self.books.best(arm)
+            if arm.reportable():
+                self.books.measured(arm, self.seeds)
         return done
 
     def _write(self) -> dict[str, Any]:
