@@ -185,7 +185,7 @@ def test_what_was_missed_can_prune_before_anything_is_trained(lab, run, no_train
 
 def test_a_run_whose_weights_were_dropped_begins_anew_where_they_are_needed(lab, run):
     fitted = run(until="fit")
-    lab.only.finish("fit", {"weights": "dropped: trial 0 of a was not its arm's best", "stages": ["fit"]})
+    lab.only.amend({"weights": "dropped: trial 0 of a was not its arm's best"})
     for file in lab.only.checkpoints.iterdir():
         file.unlink()
     first = lab.only
