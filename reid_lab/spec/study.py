@@ -9,12 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from math import prod
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, Field, model_validator
 
 from reid_lab.errors import nearest, unknown
-from reid_lab.spec.run import Positive
+from reid_lab.spec.run import EvalSpec, Positive
 from reid_lab.spec.section import LOCAL, Misfit, Section
 
 ON, OFF = "on", "off"
@@ -25,6 +25,9 @@ MAX_CELLS = 10_000
 
 TRIAL_SEEDS = 10**6
 """Trials draw their seeds from here upwards, so that a study that tunes reports seeds below."""
+
+METRICS = get_args(EvalSpec.model_fields["metric"].annotation)
+"""Of a protocol, or of one of its tasks (`val/ONE/mAP`)."""
 
 COSTS = ("cost/parameters", "cost/latency", "cost/seconds")
 
@@ -41,10 +44,14 @@ Patch = Mapping[str, Any]
 def _measured(metric: str) -> str:
     if metric.startswith("test/"):
         raise ValueError("the tuner has no handle on test; choose on val, such as val/mAP")
-    if not re.fullmatch(r"val/\S+", metric) and metric not in COSTS:
-        near = nearest(metric, ("val/mAP", *COSTS))
+    kind, _, name = metric.partition("/")
+    head, slash, last = name.rpartition("/")
+    if (kind != "val" or last not in METRICS) and metric not in COSTS:
+        known = (*(f"val/{head}{slash}{each}" for each in METRICS), *COSTS)
+        near = nearest(metric, known)
         hint = f"; did you mean '{near}'?" if near else ""
-        raise ValueError(f"unknown metric '{metric}'; allowed: val/NAME, {', '.join(COSTS)}{hint}")
+        what = f"unknown metric '{metric}'; allowed: {', '.join(known)}, and val/TASK/NAME of a protocol's tasks{hint}"
+        raise ValueError(what)
     return metric
 
 

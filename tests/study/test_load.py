@@ -157,6 +157,10 @@ MISTAKES = {
         "objective: {metric: cost/parameter, direction: minimize}\n",
         ["2:21: objective.metric: unknown metric 'cost/parameter'"],
     ),
+    "an unknown metric of a task": (
+        "objective: {metric: val/ONE/map, direction: maximize}\n",
+        ["2:21: objective.metric: unknown metric 'val/ONE/map'"],
+    ),
     "names that are no folders": (
         "name: a/b\ndesign: explicit\narms: {../up: {train.batch.size: 2}}\n",
         ["2:7: name: 'a/b' names a folder, too"],

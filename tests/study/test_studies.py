@@ -11,6 +11,7 @@ import pytest
 from rich.console import Console
 
 from reid_lab.architectures import ARCHITECTURES
+from reid_lab.errors import SpecError
 from reid_lab.rehearsal import dry_run
 from reid_lab.study.load import load_study
 from reid_lab.study.table import arm_rows, rejected_rows
@@ -50,6 +51,12 @@ def test_the_reversal_is_searched_where_it_has_a_ramp(studies):
     for name in ("model.grl.start", "model.grl.ramp"):
         assert dict(by_name[name].when) == {"model.grl.shape": ("linear", "sigmoid")}
     assert not by_name["model.grl.maximum"].when
+
+
+def test_ranges_of_a_reversal_that_cross_are_told_before_anything_runs(studies):
+    start = "{path: model.grl.start, low: 0.0, high: 0.5}"
+    with pytest.raises(SpecError, match=r"model.grl: start \(0.5\) is above maximum \(0.1\)"):
+        load_study(studies["t2ireid"].path, [f"tune.search=[model.grl.maximum, {start}]"])
 
 
 def test_the_table_shows_what_differs(studies):
