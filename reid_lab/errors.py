@@ -48,6 +48,10 @@ class RunError(UserError):
     """A run cannot go on (in use by another process, full disk, non-finite loss, changed result)."""
 
 
+class InUse(RunError):
+    """Another process works on the run."""
+
+
 class NonFiniteLoss(RunError):
     """A loss became NaN or infinite; the last good checkpoint is kept."""
 

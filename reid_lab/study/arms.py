@@ -6,6 +6,7 @@ at any moment goes on as though nothing had happened.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import math
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any, final
 
 from reid_lab import experiment
+from reid_lab.errors import RunError
 from reid_lab.experiment import Member
 from reid_lab.spec.identity import canonical
 from reid_lab.spec.run import RunSpec
@@ -23,9 +25,10 @@ from reid_lab.study.book import Book
 from reid_lab.study.jobs import Job, Outcome, same_cause
 from reid_lab.study.load import LoadedStudy
 from reid_lab.study.plan import Arm
+from reid_lab.study.retention import drop_weights
 from reid_lab.study.search import Asked, Search, Told
 from reid_lab.study.storage import Storage
-from reid_lab.tracking.runs import RunFolder
+from reid_lab.tracking.runs import RunFolder, find
 
 FAILURES = 3
 """So many failed trials of an arm are replaced; so many failures in a row for the same cause stop it."""
@@ -69,6 +72,7 @@ class ArmWork:
         self.target = target if self.tune is not None else 0
         self.stopped = ""
         self._causes: list[str] = []
+        self._dropped: set[int] = set()
         self._cells: dict[tuple[int, str], Cell] = {}
         self.space, self.lacking = study.space(arm)
         self.search = None if self.tune is None or storage is None else self._search(self.tune, storage, batch)
@@ -186,6 +190,20 @@ class ArmWork:
                 state, note["cause"] = "failed", f"the objective is {', '.join(map(str, scores))}"
         self.search.tell(job.number, state, scores, {k: v for k, v in note.items() if v})
         self._told = None
+        self._keep_the_best()
+
+    def _keep_the_best(self) -> None:
+        """Drops the weights of the trials that are not the best one; those of a run in use, at the next call."""
+        best = self.best()
+        for told in self.told():
+            run = told.note.get("run", "")
+            if told.number in self._dropped or told == best or not run:
+                continue
+            whose = f"trial {told.number} of {self.parent}"
+            why = f"{whose} was not its arm's best" if told.state == "complete" else f"{whose}: {told.state}"
+            with contextlib.suppress(RunError):
+                drop_weights(find(self.runs, run), why)
+                self._dropped.add(told.number)
 
     def tuned(self) -> bool:
         """Whether the arm has had all its trials."""

@@ -7,7 +7,6 @@ What ends a whole study passes through: Ctrl-C, and a stop of the process.
 from __future__ import annotations
 
 import contextlib
-import math
 import re
 import sys
 import traceback
@@ -20,9 +19,10 @@ from rich.console import Console
 
 from reid_lab import experiment
 from reid_lab.contracts import RunResult
-from reid_lab.errors import Interrupted, Pruned, UserError
+from reid_lab.errors import Interrupted, InUse, Pruned, UserError
 from reid_lab.experiment import Member
 from reid_lab.spec.loader import Loaded
+from reid_lab.tracking.runs import attempts
 
 State = Literal["complete", "pruned", "failed", "busy"]
 Report = Callable[[int, Mapping[str, float]], bool]
@@ -74,14 +74,14 @@ def perform(job: Job, runs: Path, report: Report | None = None) -> Outcome:
             return _attempt(job, runs, report, log)
         except Exception as error:
             if not _out_of_memory(error):
-                return _failed(error, log)
+                return _failed(error, job, runs, log)
             accumulate = 2 * job.loaded.spec.train.accumulate
             deviation = f"out of memory: computed with train.accumulate={accumulate}"
             log.write(f"{deviation}\n")
         try:
             return replace(_attempt(_smaller(job, accumulate), runs, report, log), deviation=deviation)
         except Exception as error:
-            return replace(_failed(error, log), deviation=deviation)
+            return replace(_failed(error, job, runs, log), deviation=deviation)
 
 
 def _attempt(job: Job, runs: Path, report: Report | None, log: TextIO) -> Outcome:
@@ -119,16 +119,26 @@ def costs(result: RunResult) -> dict[str, float]:
     }
 
 
-def _failed(error: Exception, log: TextIO) -> Outcome:
+def _failed(error: Exception, job: Job, runs: Path, log: TextIO) -> Outcome:
     """The outcome of an exception; what ends the study passes through."""
     if isinstance(error, Interrupted):
         raise error
     trace = traceback.format_exc()
     log.write(trace)
     cause = " ".join(str(error).split()) or type(error).__name__
-    if isinstance(error, UserError):
-        return Outcome("busy" if "in use by" in cause else "failed", cause=cause)
-    return Outcome("failed", cause=f"{type(error).__name__}: {cause}"[:500], trace=trace)
+    if isinstance(error, InUse):
+        return Outcome("busy", cause=cause)
+    if not isinstance(error, UserError):
+        cause = f"{type(error).__name__}: {cause}"
+    return Outcome("failed", _begun(job, runs), cause=cause[:500], trace=trace)
+
+
+def _begun(job: Job, runs: Path) -> str | None:
+    """The run that a failed job began; None when it came to nothing before."""
+    with contextlib.suppress(Exception):
+        known = attempts(runs, experiment.identified(job.loaded.spec, runs))
+        return known[-1].run_id if known else None
+    return None
 
 
 def same_cause(cause: str) -> str:
@@ -158,8 +168,3 @@ def _logged(path: Path) -> Iterator[TextIO]:
     ):
         yield log
         sys.stderr.flush()
-
-
-def finite(value: float) -> bool:
-    """Whether an objective's value says anything."""
-    return math.isfinite(value)

@@ -11,7 +11,7 @@ import time
 import weakref
 from pathlib import Path
 
-from reid_lab.errors import Fault, RunError
+from reid_lab.errors import Fault, InUse
 
 _OPEN: weakref.WeakSet[FileLock] = weakref.WeakSet()
 
@@ -90,7 +90,7 @@ def in_use(run_dir: Path) -> bool:
 class RunLock:
     """Keeps a second process off a run's folder: `with RunLock(run_dir): …`.
 
-    Raises `RunError` naming the holder when the run is in use.
+    Raises `InUse` naming the holder when the run is in use.
     """
 
     def __init__(self, run_dir: Path) -> None:
@@ -99,7 +99,7 @@ class RunLock:
             if self._lock.acquire():
                 return
             time.sleep(0.05)
-        raise RunError(Fault(f"the run is in use by {self._lock.holder()}; wait for it or stop it", str(run_dir)))
+        raise InUse(Fault(f"the run is in use by {self._lock.holder()}; wait for it or stop it", str(run_dir)))
 
     def release(self) -> None:
         """Let others work on the run."""
