@@ -24,7 +24,7 @@ from reid_lab.spec.study import StudySpec, TuneSpec, mistakes
 from reid_lab.spec.tree import Array, Mark, Node, Table, plain
 from reid_lab.spec.variants import Setting, Variants, node
 from reid_lab.study.file import StudyFile, components, stop
-from reid_lab.study.plan import Arm, Plan, plan
+from reid_lab.study.plan import Arm, Plan, clash, plan
 from reid_lab.study.space import Space, dimensions, space
 
 LONGEST = 120
@@ -116,7 +116,7 @@ class _Study:
         self.plan = plan(spec, variants.base.spec.plain())
         self.settings = {arm.name: self._settings(arm) for arm in self.plan.arms}
         self.specs: dict[str, RunSpec] = {}
-        self.alike: set[Mark] = set()
+        self.told: set[Mark] = set()
         self.fidelity = file.settings("tune", "fidelity")
         self.local = _nested(leaf.path for leaf in walk(variants.base.spec) if leaf.local)
 
@@ -174,9 +174,9 @@ class _Study:
 
     def _arm(self, arm: Arm, seen: dict[str, str]) -> None:
         settings = self.settings[arm.name]
-        clash = _clash(arm, self.spec)
-        if clash:
-            self.file.fault(("components", clash[0]), clash[1])
+        found = clash(arm, self.spec)
+        if found:
+            self._once(self.file.mark(("components", found[0])), f"components.{found[0]}", found[1])
             return
         tried = self.variants.attempt(settings)
         if tried.spec is None:
@@ -187,11 +187,14 @@ class _Study:
         twin = seen.setdefault(text, arm.name)
         if twin != arm.name:
             own = [setting for setting in settings if setting not in self.settings[twin]]
-            mark = self._where(own or settings)
-            if mark not in self.alike:  # a level that changes nothing does so in many arms
-                self.alike.add(mark)
-                what = f"the arm '{arm.name}' is the same experiment as '{twin}': the patch changes nothing"
-                self.file.builder.fault(mark, "", what)
+            what = f"the arm '{arm.name}' is the same experiment as '{twin}': the patch changes nothing"
+            self._once(self._where(own or settings), "", what)
+
+    def _once(self, mark: Mark, path: str, what: str) -> None:
+        """Record what a level does in many arms for the first of them."""
+        if mark not in self.told:
+            self.told.add(mark)
+            self.file.builder.fault(mark, path, what)
 
     def _where(self, settings: Sequence[Setting]) -> Mark:
         return settings[0].at if settings else self.file.mark(("design",))
@@ -290,18 +293,3 @@ def _real(mark: Mark) -> Mark:
 
 def _same(one: Any, other: Any) -> bool:
     return type(one) is type(other) and bool(one == other)
-
-
-def _clash(arm: Arm, spec: StudySpec) -> tuple[str, str] | None:
-    """Two components of one arm that set the same path differently, or a path below the other's."""
-    levels = [(c, spec.components[c].levels.get(level, {})) for c, level in arm.levels.items() if c in spec.components]
-    for index, (name, patch) in enumerate(levels):
-        for earlier, below in levels[:index]:
-            for path, value in patch.items():
-                for other, there in below.items():
-                    same = path == other and value != there
-                    inside = path.startswith(f"{other}.") or other.startswith(f"{path}.")
-                    if same or inside:
-                        what = f"the arm '{arm.name}' sets {other} by {earlier} and {path} by {name}"
-                        return name, f"{what}; say by requires or excludes that they do not go together"
-    return None

@@ -132,6 +132,21 @@ def _holds(rule: str, levels: Mapping[str, str]) -> bool:
     return levels[name] == level if equals else levels[name] != OFF
 
 
+def clash(arm: Arm, spec: StudySpec) -> tuple[str, str] | None:
+    """The component of an arm that sets what an earlier one sets to something else, or a path below it; and how."""
+    levels = [(c, spec.components[c].levels.get(level, {})) for c, level in arm.levels.items() if c in spec.components]
+    for index, (name, patch) in enumerate(levels):
+        for earlier, below in levels[:index]:
+            for path, value in patch.items():
+                for other, there in below.items():
+                    same = path == other and value != there
+                    inside = path.startswith(f"{other}.") or other.startswith(f"{path}.")
+                    if same or inside:
+                        what = f"the arm '{arm.name}' sets {other} by {earlier} and {path} by {name}"
+                        return name, f"{what}; say by requires or excludes that they do not go together"
+    return None
+
+
 def _sweep(path: str, values: tuple[Any, ...], base: Mapping[str, Any]) -> Iterator[Arm]:
     """An arm for each value; the base's own comes first when it is not among them."""
     now: Any = base

@@ -23,8 +23,11 @@ from reid_lab.spec.run import RunSpec
 from reid_lab.spec.section import Choice, Section, Tune, is_local
 from reid_lab.spec.study import SearchSpec
 
-FIXED = ("seed", "data.name", "data.val", "model.name", "eval.protocol", "eval.metric", "eval.select_on")
-"""What trials may not change: without these they would not be measured alike."""
+FIXED = ("seed", "data", "model.name", "eval")
+"""What trials may not change: they would not be measured alike."""
+
+FREE = ("data.image_size", "eval.every", "eval.expansion", "eval.patience", "eval.rerank")
+"""What they may change of it all the same."""
 
 
 @dataclass(frozen=True)
@@ -193,8 +196,9 @@ def _fixed(
 
 
 def _dimension(spec: RunSpec, entry: SearchSpec) -> Dimension:
-    if any(entry.path == path or entry.path.startswith(f"{path}.") for path in FIXED):
-        raise Unsearchable(f"{entry.path}: cannot be searched; all trials are measured alike ({', '.join(FIXED)})")
+    if _within(entry.path, FIXED) and not _within(entry.path, FREE):
+        what = f"not {', '.join(FIXED)}, but {', '.join(FREE)}"
+        raise Unsearchable(f"{entry.path}: cannot be searched; all trials are measured alike ({what})")
     knob, value, local = _at(spec, entry.path)
     if local:
         raise Unsearchable(f"{entry.path}: cannot be searched; it does not change what is computed")
@@ -232,6 +236,10 @@ def _dimension(spec: RunSpec, entry: SearchSpec) -> Dimension:
                 raise Unsearchable(f"{entry.path}: it is an integer; {end:g} is none")
         return Dimension(entry.path, "int", int(low), int(high), log)
     return Dimension(entry.path, "float", float(low), float(high), log)
+
+
+def _within(path: str, sections: Sequence[str]) -> bool:
+    return any(path == section or path.startswith(f"{section}.") for section in sections)
 
 
 def _choice(path: str, values: Sequence[Any]) -> Dimension:

@@ -43,6 +43,13 @@ def test_ranges_are_narrowed_widened_and_given(tmp_path):
     assert layers.values == (None, (0,), (0, 1))
 
 
+def test_what_is_measured_is_not_searched(tmp_path):
+    for path in ("seed", "data.preset", "eval.queries", "model.name", "eval.metric"):
+        assert "cannot be searched" in lines(tmp_path, f"tune: {{search: [{{path: {path}, values: [a]}}]}}\n")[0]
+    reranked = spaces(tmp_path, "eval.rerank.weight", "patch: {eval.rerank: {k1: 5}}\n")
+    assert reranked["full"][0].dimensions == (Dimension("eval.rerank.weight", "float", 0.0, 1.0),)
+
+
 def test_an_arm_lacks_what_is_null_or_a_schedule_in_it(tmp_path):
     arms = """\
 design: explicit
