@@ -11,7 +11,12 @@ from typing import Any
 
 def myself() -> dict[str, Any]:
     """This process, as it is noted with the trials that it runs."""
-    return {"host": socket.gethostname(), "space": _space(), "pid": os.getpid(), "start": started(os.getpid())}
+    return dict(_process(os.getpid()))
+
+
+@cache
+def _process(pid: int) -> dict[str, Any]:
+    return {"host": socket.gethostname(), "space": _space(), "pid": pid, "start": started(pid)}
 
 
 @cache

@@ -129,6 +129,7 @@ class Search:
         self._sampling = Sampling(self.key, self._directions, self._space, sampler, seed, batch)
         self._pruning = Pruning(self.key, self._directions, pruner, evaluations, batch)
         self._running: dict[int, Running] = {}
+        self._finished: dict[int, Told] = {}  # a trial that was told never changes
         self._mutex = threading.RLock()
         self._pulse: threading.Thread | None = None
         self._closed = threading.Event()
@@ -341,15 +342,17 @@ class Search:
             return [self._told(trial) for trial in self._trials() if trial.state.is_finished()]
 
     def _told(self, trial: FrozenTrial) -> Told:
-        states: dict[str, State] = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed"}
-        return Told(
-            number=trial.number,
-            state=states[trial.state.name],
-            values=decoded(self._space, trial.params),
-            scores=tuple(trial.values or ()),
-            curve=dict(sorted(trial.intermediate_values.items())),
-            note=trial.user_attrs.get(TOLD, {}).get("note", {}),
-        )
+        if trial.number not in self._finished:
+            states: dict[str, State] = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed"}
+            self._finished[trial.number] = Told(
+                number=trial.number,
+                state=states[trial.state.name],
+                values=decoded(self._space, trial.params),
+                scores=tuple(trial.values or ()),
+                curve=dict(sorted(trial.intermediate_values.items())),
+                note=trial.user_attrs.get(TOLD, {}).get("note", {}),
+            )
+        return self._finished[trial.number]
 
     def best(self) -> Told | None:
         """The complete trial with the best score, the first of equals; None while there is none."""
