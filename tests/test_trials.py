@@ -11,9 +11,13 @@ from reid_lab.engine.checkpoint import BEST, LAST, PREVIOUS
 from reid_lab.errors import Pruned, RunError
 from reid_lab.experiment import Member
 from reid_lab.results import result_of
+from reid_lab.tracking.arms import ArmBook
 from reid_lab.tracking.attempts import attempts
 from reid_lab.tracking.members import members
+from reid_lab.tracking.mirror import sync
+from reid_lab.tracking.mlflow_store import Store
 from tests.lab import STEPS, records, results, status
+from tests.tracking.conftest import contents
 
 EVALUATED = [0, 3, 6]
 
@@ -228,3 +232,34 @@ def test_files_of_a_failed_run_stay_to_go_on_with(lab, run):
         run("checkpoint.every.steps=1", until="fit", on_eval=Caller(6, RuntimeError("lost")))
     assert {LAST, PREVIOUS} <= {path.name for path in lab.only.checkpoints.iterdir()}
     assert status(lab.only) == ("failed", "lost")
+
+
+def test_mlflow_shows_trials_and_cells_below_their_arm_and_holds_weights_of_cells_once(lab, run):
+    store = Store.of(lab.runs)
+    store.client()
+    arm = ArmBook(lab.runs, "family", "full", key="0" * 64, experiment="tiny", params={"design": "sweep"})
+    sets = ("train.length.epochs=1", "tracking={uri: null, images: 0}")
+    trial = run(*sets, "seed=1", until="fit", member=Member("family", "full", arm.id, trial=0))
+    with pytest.raises(Pruned):
+        run(*sets, "seed=2", until="fit", member=Member("family", "full", arm.id, trial=1), on_eval=Caller(3, Pruned()))
+    cell = run(*sets, member=Member("family", "full", arm.id))
+    arm.measured(1, cell.test)
+    arm.stop("finished")
+    arm.close()
+    assert {sent.problem for sent in sync(lab.runs)} == {None}
+    parent = contents(store, "family/full-000000000000")
+    assert {(k, step, value) for k, step, value, _ in parent["points"]} == {
+        (f"test/{name}", 1, value) for name, value in cell.test.items()
+    }
+    pruned = next(folder.run_id for folder in lab.folders() if folder.finished("pruned"))
+    held = {run_id: contents(store, run_id) for run_id in (trial.run_id, pruned, cell.run_id)}
+    assert {found["tags"]["mlflow.parentRunId"] for found in held.values()} == {parent["id"]}
+    assert [found["status"] for found in held.values()] == ["FINISHED", "KILLED", "FINISHED"]
+    assert [found["tags"]["reid_lab.status"] for found in held.values()] == ["finished", "pruned", "finished"]
+    assert [found["tags"].get("reid_lab.trial") for found in held.values()] == ["0", "1", None]
+    assert [found["params"]["seed"] for found in held.values()] == ["1", "2", "0"]
+    assert [len(found["models"]) for found in held.values()] == [0, 0, 1]
+    best = cell.folder / "checkpoints" / BEST
+    assert best.stat().st_nlink == 2
+    (kept,) = store.artifacts.rglob(BEST)
+    assert kept.samefile(best)
