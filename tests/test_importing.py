@@ -280,6 +280,25 @@ def test_t2ireid_evaluates_with_its_features(lab):
     searched(lab, "t2ireid", "rgb")
 
 
+def test_tensors_of_other_axes_are_one_line(lab, mer, written):
+    """Whatever stands where shapes are read, before any is compared."""
+    lora = "encoder.vision_layers.0.mlp.fc1.loras.sketch.lora_A.weight"
+    down = "vision_encoder.transformer.resblocks.1.mlp.c_fc.loras_A."
+    cases = {
+        "clip_mer": documented(mer) | {lora: torch.ones(3)},
+        "reid5o": {f"{down}{k}": torch.ones(k + 1, 2) for k in range(4)} | {f"{down[:-2]}B.0": torch.ones(2)},
+        "irra": written | {"classifier.weight": torch.tensor(2.0)},
+    }
+    for source, content in cases.items():
+        file = world(lab, ["rgb", "caption"], source, f"{{name: {source}, backbone: {lab.clip}}}")
+        file.write_text(file.read_text().replace(f"protocol: {source}", "protocol: text_to_image"))
+        torch.save(content, "bent.pth")
+        done = lab.call("import", source, "bent.pth", "--spec", str(file), "--out", "bent")
+        assert done.code == 2
+        assert all(line.startswith("reid-lab: bent.pth: ") for line in done.err), done.err
+        assert not (lab.folder / "bent").exists()
+
+
 @pytest.fixture
 def model(lab):
     """IRRA on the lab's trunk, for 11 identities."""

@@ -201,6 +201,7 @@ def test_transreid_s_faults_are_one_line(lab, photographs, refused):
             "base.blocks.1.attn.qkv.weight",
             "bent.pth: base.blocks.1.attn.qkv.weight has shape (3,), (192, 64) is needed",
         ),
+        ("classifier.weight", "bent.pth: classifier.weight has shape (3,), (3, 64) is needed"),
         ("base.pos_embed", "bent.pth: not TransReID's layout: base.pos_embed has shape (3,)"),
     ):
         assert refused("transreid", content | {key: torch.ones(3)}, photographs, SIE) == told

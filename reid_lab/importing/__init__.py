@@ -78,15 +78,17 @@ def import_checkpoint(
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(Fault("exists already; --out names a folder that does not", str(out)))
     layout, container = LAYOUTS[name], read(file)
-    tensors = layout.renamed(container.tensors)
     with _named(file), _undone(out):
-        told = layout.told(tensors)
+        with _shaped(layout):
+            tensors = layout.renamed(container.tensors)
+            told = layout.told(tensors)
         asked = _Asked(_experiment(name, experiment), told.sets, tuple(sets))
         spec = asked.spec().spec
         size = getattr(spec.model, "image_size", None) or spec.data.image_size or layout.image_size
         asked = asked.told_more(_stride(layout, tensors, size))
         if layout.trunk is not None:
-            asked = asked.fixed(_write_trunk(layout.trunk, container, tensors, out, spec, size, sets))
+            with _shaped(layout):
+                asked = asked.fixed(_write_trunk(layout.trunk, container, tensors, out, spec, size, sets))
         loaded = asked.spec()
         spec = loaded.spec
         facts = _facts(layout, told, spec, size, views)
@@ -134,6 +136,16 @@ def _named(file: Path) -> Iterator[None]:
     except CheckpointError as error:
         faults = (f if f.where or str(file) in f.what else Fault(f.what, str(file)) for f in error.faults)
         raise CheckpointError(*faults) from error
+
+
+@contextmanager
+def _shaped(layout: Layout) -> Iterator[None]:
+    """What fails while shapes are read, before they are compared, is the file's fault: a tensor has other axes."""
+    try:
+        yield
+    except (RuntimeError, ValueError, IndexError, TypeError) as error:
+        first = str(error).partition("\n")[0]
+        raise CheckpointError(f"a tensor is not of the shape that it has in {layout.title}: {first}") from error
 
 
 @contextmanager

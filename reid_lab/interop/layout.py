@@ -117,7 +117,8 @@ def stride(tensors: Tensors, positions: str, patches: str, size: Grid) -> int | 
 
 def rows(tensors: Tensors, key: str) -> int:
     """The number of rows of a tensor; 0 when there is none of that name."""
-    return len(tensors[key]) if key in tensors else 0
+    found = tensors.get(key)
+    return 0 if found is None else len(found) if found.ndim else 1
 
 
 def needs(tensors: Tensors, layout: str, *keys: str) -> None:

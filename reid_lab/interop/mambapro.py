@@ -101,7 +101,8 @@ def told(tensors: Tensors) -> tuple[str, ...]:
 
 def _aggregator(tensors: Tensors) -> str:
     counted, rates = tensors.get("bottleneck_fuse.num_batches_tracked"), tensors.get(f"{_SCAN}.SSM_2_f.A_log")
-    if counted is None or rates is None or not int(counted) or rates.ndim != 2:
+    untrained = counted is not None and not bool(counted.any())
+    if rates is None or untrained or rates.ndim != 2:
         return "null"
     width = tensors[f"{_BASE}proj"].shape[1]
     layers, both = depth(tensors, "AAM.ma_block"), f"{_SCAN}.SSM_2_b.A_log" in tensors

@@ -63,7 +63,7 @@ def _write_clip(path: Path, tensors: Tensors, model: Model | None, size: Grid) -
     trunk = ClipTrunk(config, table_image(tensors, _clip_positions(tensors), config.vision.patch, size))
     _fill(trunk, tensors, _clip_table(config, tensors))
     scale = tensors.get("logit_scale")
-    more = {} if scale is None else {"logit_scale": float(scale)}
+    more = {} if scale is None or scale.numel() != 1 else {"logit_scale": float(scale)}
     backbones.write_clip_folder(path, trunk, model.words, **more)
 
 
