@@ -3,7 +3,8 @@
     python benchmarks/study.py [--part overhead] [--part storage] [--part search] [--trials 200] [--pairs 5]
 
 overhead: our `Search` and a bare Optuna ask/report/tell loop on the same kind of storage, in turn, 3 reports a
-    trial, TPE, no pruner; nothing is trained. The median ratio of wall time and of processor time over the pairs; at most 1.3 is allowed.
+    trial, TPE, no pruner; nothing is trained. The median ratio of wall time and of processor time over the pairs; at
+    most 1.3 is allowed.
     `overhead` takes the loop to be measured, so that a whole driver can stand in for the search.
 storage: the bare loop, then our search, on SQLite (WAL, BEGIN IMMEDIATE) and on a journal file with a lock of its own.
 search: replays recorded runs (benchmarks/study_runs.csv, made by record_study_runs.py). A trial gets the curve of the
@@ -227,6 +228,7 @@ def main() -> int:
     parser.add_argument("--trials", type=int, default=200, help="of the overhead")
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--counts", default="30,100,200", help="numbers of trials for the storages")
+    parser.add_argument("--on", default=".journal,.db", help="kinds of files for the overhead")
     parser.add_argument("--table", type=Path, default=TABLE)
     parser.add_argument("--search-trials", type=int, default=30)
     parser.add_argument("--repeats", type=int, default=5)
@@ -235,10 +237,9 @@ def main() -> int:
     print(f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
     good = True
     if "overhead" in parts:
-        print(
-            "| storage | bare ms/trial | ours ms/trial | wall ours/bare | processor ours/bare |\n|---|---:|---:|---:|---:|"
-        )
-        for suffix in (".db", ".journal"):
+        print("| storage | bare ms/trial | ours ms/trial | wall ours/bare | processor ours/bare |")
+        print("|---|---:|---:|---:|---:|")
+        for suffix in given.on.split(","):
             good &= overhead(ours, given.trials, given.pairs, suffix) <= LIMIT
     if "storage" in parts:
         storages(tuple(int(c) for c in given.counts.split(",")), given.pairs)

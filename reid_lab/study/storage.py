@@ -34,7 +34,7 @@ SUFFIXES: dict[str, Kind] = {
     ".jsonl": "journal",
     ".log": "journal",
 }
-DEFAULT = ".db"  # by measurement, see docs/benchmarks.md
+DEFAULT = ".journal"  # by measurement, see docs/benchmarks.md
 HINT = "nothing is lost; the same command goes on from here"
 
 
@@ -91,7 +91,7 @@ class Storage:
 
     @classmethod
     def open(cls, where: str | Path, *, wait: float = 30.0, create: bool = True) -> Storage:
-        """Open or create the storage at a path (.db, .journal, …; without suffix: an SQLite file) or a postgresql URL.
+        """Open or create the storage at a path (.db, .journal, …; without suffix: a journal) or a postgresql URL.
 
         wait: seconds to wait for another process before giving up.
         create: whether a file that is not there is made.

@@ -203,8 +203,13 @@ def test_a_folder(tmp_path: Path) -> None:
 
 def test_without_a_suffix_the_default(tmp_path: Path) -> None:
     opened(tmp_path / "trials").ask()
-    assert (tmp_path / f"trials{storage_module.DEFAULT}").exists()
-    assert [a.number for a in opened(f"sqlite:///{tmp_path / 'trials.db'}").unfinished()] == [0]
+    assert (tmp_path / "trials.journal").exists()
+    assert [a.number for a in opened(tmp_path / "trials").unfinished()] == [0]
+
+
+def test_a_file_named_by_a_url(tmp_path: Path) -> None:
+    opened(Storage.open(f"sqlite:///{tmp_path / 'trials.db'}")).ask()
+    assert [a.number for a in opened(tmp_path / "trials.db").unfinished()] == [0]
 
 
 def test_nothing_is_made_to_be_looked_at(tmp_path: Path) -> None:
