@@ -58,8 +58,20 @@ def drive(
     seeds: Annotated[
         str | None, typer.Option(metavar="0,1,2", help="Seeds of the reported runs.", show_default=False)
     ] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Processes at a time, on Ray.")] = 1,
-    gpus_per_trial: Annotated[float, typer.Option(min=0, help="GPUs of each process; a share is allowed.")] = 0.0,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="Trials at a time, on Ray; by default as the file says.", show_default=False),
+    ] = None,
+    batch: Annotated[
+        int | None,
+        typer.Option(min=1, help="Trials that are asked for at a time; by default the workers.", show_default=False),
+    ] = None,
+    gpus_per_trial: Annotated[
+        float, typer.Option(min=0, help="GPUs of each trial: a share, or several, with a rank of torchrun on each.")
+    ] = 0.0,
+    ranks: Annotated[
+        int | None, typer.Option(min=1, help="Ranks of torchrun that compute a trial.", show_default=False)
+    ] = None,
     cluster: Annotated[
         str | None, typer.Option(metavar="auto|HOST:PORT", help="An existing Ray cluster.", show_default=False)
     ] = None,
@@ -71,6 +83,7 @@ def drive(
 
     The same command goes on after an interruption; runs that exist are not computed again.
     """
+    from reid_lab.errors import Interrupted
     from reid_lab.study.load import load_study
 
     study = load_study(file, sets)
@@ -86,10 +99,19 @@ def drive(
         for line in told:
             typer.echo(line)
         return
-    executor = executors.choose(runs, workers=workers, gpus=gpus_per_trial, cluster=cluster)
+    executor = executors.choose(
+        runs,
+        workers=workers or study.spec.workers,
+        batch=batch,
+        gpus=gpus_per_trial,
+        ranks=ranks,
+        cluster=cluster,
+    )
     try:
         driver = Driver(study, runs, executor=executor, view=view(), trials=trials, seeds=chosen)
         state = driver.drive()
+    except KeyboardInterrupt:
+        raise Interrupted("interrupted; nothing is lost, the same command goes on") from None
     finally:
         executor.close()
     table(status.COLUMNS, status.rows(state))

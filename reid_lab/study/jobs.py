@@ -67,21 +67,30 @@ class Outcome:
     deviation: str = ""
 
 
-def perform(job: Job, runs: Path, report: Report | None = None) -> Outcome:
+Attempt = Callable[[Job, Path, Report | None], Outcome]
+"""Computes a job as it is: in this process (`once`), or in several (`ranks.under_torchrun`)."""
+
+
+def perform(job: Job, runs: Path, report: Report | None = None, attempt: Attempt | None = None) -> Outcome:
     """Computes a job, or finds it computed; out of memory is tried once more with half the micro-batch."""
+    attempt = attempt or once
+    outcome = attempt(job, runs, report)
+    if outcome.state != "failed" or not _out_of_memory(outcome.cause):
+        return outcome
+    accumulate = 2 * job.loaded.spec.train.accumulate
+    deviation = f"out of memory: computed with train.accumulate={accumulate}"
+    with _logged(job.log) as log:
+        log.write(f"{deviation}\n")
+    return replace(attempt(_smaller(job, accumulate), runs, report), deviation=deviation)
+
+
+def once(job: Job, runs: Path, report: Report | None) -> Outcome:
+    """Computes a job in this process (in this rank, under torchrun)."""
     with _logged(job.log) as log:
         try:
             return _attempt(job, runs, report, log)
         except Exception as error:
-            if not _out_of_memory(error):
-                return _failed(error, job, runs, log)
-            accumulate = 2 * job.loaded.spec.train.accumulate
-            deviation = f"out of memory: computed with train.accumulate={accumulate}"
-            log.write(f"{deviation}\n")
-        try:
-            return replace(_attempt(_smaller(job, accumulate), runs, report, log), deviation=deviation)
-        except Exception as error:
-            return replace(_failed(error, job, runs, log), deviation=deviation)
+            return _failed(error, job, runs, log)
 
 
 def _attempt(job: Job, runs: Path, report: Report | None, log: TextIO) -> Outcome:
@@ -146,8 +155,8 @@ def same_cause(cause: str) -> str:
     return re.sub(r"[0-9a-f]{12}-\d+|\d+(\.\d+)?(e[+-]?\d+)?", "#", cause)
 
 
-def _out_of_memory(error: Exception) -> bool:
-    return isinstance(error, MemoryError) or "out of memory" in str(error).lower() or "can't allocate" in str(error)
+def _out_of_memory(cause: str) -> bool:
+    return cause.startswith("MemoryError") or "out of memory" in cause.lower() or "can't allocate" in cause
 
 
 def _smaller(job: Job, accumulate: int) -> Job:
