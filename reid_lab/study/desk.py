@@ -53,3 +53,4 @@ class Desk:
             if not waiting.done():
                 waiting.set_result(None)
         self._answers.clear()
+        self._something.set()

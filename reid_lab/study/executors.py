@@ -176,6 +176,8 @@ class Ray(Executor):
 
     def close(self) -> None:
         """Leaves the cluster; a local one ends with all its processes."""
+        self._desk.close.remote()
+        self._ray.wait([self._asked], timeout=5)  # Ray complains of a question that is never answered
         self._ray.shutdown()
 
 
