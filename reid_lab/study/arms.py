@@ -11,7 +11,7 @@ import functools
 import hashlib
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, final
 
@@ -22,12 +22,13 @@ from reid_lab.spec.identity import canonical
 from reid_lab.spec.run import RunSpec
 from reid_lab.spec.study import ObjectiveSpec, TuneSpec
 from reid_lab.study.book import Book
-from reid_lab.study.jobs import Job, Outcome, same_cause
+from reid_lab.study.jobs import Job, Outcome, halved, same_cause
 from reid_lab.study.load import LoadedStudy
 from reid_lab.study.plan import Arm
 from reid_lab.study.retention import drop_weights
 from reid_lab.study.search import Asked, Search, Told
 from reid_lab.study.storage import Storage
+from reid_lab.tracking.members import claim
 from reid_lab.tracking.runs import RunFolder, find
 
 FAILURES = 3
@@ -36,10 +37,10 @@ FAILURES = 3
 
 @dataclass(frozen=True)
 class Cell:
-    """One seed of an arm: its spec's run, and the attempt that has finished it."""
+    """One seed of an arm: the identities that its run may have, and the attempt that has finished it."""
 
     seed: int
-    identity: str
+    identities: tuple[str, ...]
     done: RunFolder | None
 
 
@@ -228,13 +229,19 @@ class ArmWork:
         return not self.stopped and self.tuned() and (self.search is None or self.best() is not None)
 
     def cell(self, seed: int) -> Cell:
-        """A seed of the arm, and whether it is there."""
+        """A seed of the arm, and whether it is there; a run in halves for want of memory counts."""
         patch = self.patch()
         key = seed, canonical(dict(patch))
         known = self._cells.get(key)
-        if known is None or known.done is None:
-            identity = known.identity if known else experiment.identified(self._spec(seed, patch), self.runs)
-            self._cells[key] = known = Cell(seed, identity, experiment.found(identity, self.runs, "test"))
+        if known is None:
+            spec = self._spec(seed, patch)
+            same = (experiment.identified(spec, self.runs), experiment.identified(halved(spec), self.runs))
+            known = Cell(seed, same, None)
+        if known.done is None:
+            found = (experiment.found(identity, self.runs, "test") for identity in known.identities)
+            self._cells[key] = known = replace(known, done=next((folder for folder in found if folder), None))
+            if known.done is not None:
+                claim(known.done, Member(self.study.name, self.name, self.parent))
         return known
 
     def _spec(self, seed: int, patch: Mapping[str, Any]) -> RunSpec:

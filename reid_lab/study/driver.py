@@ -75,6 +75,7 @@ class Driver:
         self._spent = float(self.book.read().get("spent_seconds", 0.0))
         self._begun = time.monotonic()
         self.ended_because = ""
+        self._elsewhere = False
 
     def drive(self) -> dict[str, Any]:
         """Computes what is missing and returns where the study stands.
@@ -103,7 +104,8 @@ class Driver:
         while not self._over():
             jobs = [job for arm in self.arms for job in arm.trials()]
             if jobs:
-                self._round(jobs)
+                if self._round(jobs) == 0 and self._elsewhere:
+                    time.sleep(WAIT)
             elif all(arm.tuned() or arm.stopped for arm in self.arms):
                 return
             else:
@@ -142,6 +144,7 @@ class Driver:
     def _round(self, jobs: Sequence[Job]) -> int:
         """Computes jobs; how many of them came to an end of their own."""
         done = 0
+        self._elsewhere = False
 
         def started(job: Job) -> None:
             self._running[job.name] = []
@@ -159,6 +162,7 @@ class Driver:
         def ended(job: Job, outcome: Outcome) -> None:
             nonlocal done
             done += outcome.state in ("complete", "pruned")
+            self._elsewhere |= outcome.state == "busy"
             self._running.pop(job.name, None)
             self._by_name[job.arm].ended(job, outcome)
             self.view.ended(job, outcome)

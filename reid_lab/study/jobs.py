@@ -22,6 +22,7 @@ from reid_lab.contracts import RunResult
 from reid_lab.errors import Interrupted, InUse, Pruned, UserError
 from reid_lab.experiment import Member
 from reid_lab.spec.loader import Loaded
+from reid_lab.spec.run import RunSpec
 from reid_lab.tracking.runs import attempts
 
 State = Literal["complete", "pruned", "failed", "busy"]
@@ -77,11 +78,12 @@ def perform(job: Job, runs: Path, report: Report | None = None, attempt: Attempt
     outcome = attempt(job, runs, report)
     if outcome.state != "failed" or not _out_of_memory(outcome.cause):
         return outcome
-    accumulate = 2 * job.loaded.spec.train.accumulate
-    deviation = f"out of memory: computed with train.accumulate={accumulate}"
+    smaller = halved(job.loaded.spec)
+    deviation = f"out of memory: computed with train.accumulate={smaller.train.accumulate}"
     with _logged(job.log) as log:
         log.write(f"{deviation}\n")
-    return replace(attempt(_smaller(job, accumulate), runs, report), deviation=deviation)
+    retried = replace(job, loaded=replace(job.loaded, spec=smaller))
+    return replace(attempt(retried, runs, report), deviation=deviation)
 
 
 def once(job: Job, runs: Path, report: Report | None) -> Outcome:
@@ -159,11 +161,10 @@ def _out_of_memory(cause: str) -> bool:
     return cause.startswith("MemoryError") or "out of memory" in cause.lower() or "can't allocate" in cause
 
 
-def _smaller(job: Job, accumulate: int) -> Job:
-    """The same job in smaller pieces; the loss stays that of the whole batch."""
-    spec = job.loaded.spec
-    train = spec.train.model_copy(update={"accumulate": accumulate})
-    return replace(job, loaded=replace(job.loaded, spec=spec.model_copy(update={"train": train})))
+def halved(spec: RunSpec) -> RunSpec:
+    """The same computation with half the micro-batch; the loss stays that of the whole batch."""
+    train = spec.train.model_copy(update={"accumulate": 2 * spec.train.accumulate})
+    return spec.model_copy(update={"train": train})
 
 
 @contextlib.contextmanager
