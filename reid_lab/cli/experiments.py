@@ -50,11 +50,13 @@ def show(file: File, sets: Sets = []) -> None:  # noqa: B006
 
 
 @app.command()
-def schema() -> None:
+def schema(
+    study: Annotated[bool, typer.Option("--study", help="Of study files.")] = False,
+) -> None:
     """Print the JSON Schema of experiment files."""
     import json
 
     from reid_lab.catalogue import registries
-    from reid_lab.spec.schema import json_schema
+    from reid_lab.spec.schema import json_schema, study_schema
 
-    typer.echo(json.dumps(json_schema(registries()), indent=1))
+    typer.echo(json.dumps(study_schema() if study else json_schema(registries()), indent=1))

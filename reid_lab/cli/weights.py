@@ -14,11 +14,21 @@ app = typer.Typer()
 
 @app.command("import")
 def import_(
-    source: Annotated[str, typer.Argument(help="The project that wrote the checkpoint.", show_default=False)],
-    file: Annotated[Path, typer.Argument(help="Its checkpoint.", show_default=False)],
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="Who wrote it: irra, reid5o, t2ireid, clip_mer, transreid, clipreid, mambapro; of trunks alone: "
+            "openai_clip, timm_vit, hf_vit, hf_bert.",
+            show_default=False,
+        ),
+    ],
+    file: Annotated[Path, typer.Argument(help="Its checkpoint: a file, or a Hugging Face folder.", show_default=False)],
     out: Annotated[Path, typer.Option(help="The run's folder to write.", show_default=False)],
     spec: Annotated[Path | None, typer.Option(help="The experiment to evaluate with.", show_default=False)] = None,
     allow_unused: Annotated[bool, typer.Option("--allow-unused", help="Leave out keys that are not known.")] = False,
+    views: Annotated[
+        int, typer.Option(min=0, help="Views, where side information counts cameras x views; 0: as the data has.")
+    ] = 0,
     sets: Sets = [],  # noqa: B006
 ) -> None:
     """Read a checkpoint of another project.
@@ -27,7 +37,7 @@ def import_(
     """
     from reid_lab.importing import import_checkpoint
 
-    found = import_checkpoint(source, file, out, experiment=spec, sets=sets, allow_unused=allow_unused)
+    found = import_checkpoint(source, file, out, experiment=spec, sets=sets, allow_unused=allow_unused, views=views)
     typer.echo(found.report.table())
     for note in found.notes:
         typer.echo(f"told by the tensors: {note}")
