@@ -57,9 +57,13 @@ def tell(folder: RunFolder, on_eval: OnEval | None, until: int | None = None) ->
     """Tells of the evaluations that the journal holds, in order, up to a step."""
     if on_eval is None or not folder.journal.exists():
         return
-    for step, metrics in curve(folder.journal).items():
-        if until is None or step <= until:
-            on_eval(step, metrics)
+    try:
+        for step, metrics in curve(folder.journal).items():
+            if until is None or step <= until:
+                on_eval(step, metrics)
+    except Pruned as error:
+        error.run_id = folder.run_id
+        raise
 
 
 def pruned(folder: RunFolder) -> Pruned:
