@@ -1,4 +1,4 @@
-"""What finished runs leave: per-query results, drawn rankings, tables."""
+"""What finished runs leave: per-query results, drawn rankings, their own table."""
 
 from __future__ import annotations
 
@@ -22,12 +22,9 @@ from reid_lab.errors import RunError
 from reid_lab.measuring import Found
 from reid_lab.metrics.retrieval import ranking
 from reid_lab.spec.run import RunSpec
-from reid_lab.tracking.lock import in_use
-from reid_lab.tracking.records import read
-from reid_lab.tracking.runs import RunFolder, folders, write_atomic
+from reid_lab.tracking.runs import RunFolder, marks, write_atomic
 from reid_lab.tracking.ui import run_link
 
-RUN_COLUMNS = ("run", "experiment", "seed", "state", "val mAP", "test mAP", "test R1")
 TOP = 10  # images in a drawn ranking
 
 
@@ -112,12 +109,6 @@ def result_of(folder: RunFolder) -> RunResult:
     )
 
 
-def marks(selected_on: str, fitted_on: str) -> tuple[str, ...]:
-    """What every table says of weights that were selected on test, or trained on train and val."""
-    chosen = ("selected on TEST",) if selected_on == "test" else ()
-    return (*chosen, f"fitted on {fitted_on}") if fitted_on != "train" else chosen
-
-
 def mark(result: RunResult) -> str:
     """The marks of a run for the title of a table; empty where there is nothing to say."""
     found = marks(result.selected_on, result.fitted_on)
@@ -151,33 +142,3 @@ def report(folder: RunFolder, console: Console, spec: RunSpec) -> RunResult:
     else:
         console.print(f"mlflow   not reached yet; `reid-lab sync {folder.run_id}` sends the run")
     return result
-
-
-def _begun(folder: RunFolder) -> dict[str, Any]:
-    """The name and seed of a run that has finished no stage; empty when it was killed before it recorded them."""
-    first = next(read(folder.journal), None)
-    if first is None or first[0].kind != "start":
-        return {}
-    value = first[0].value
-    return {"name": value["experiment"], "seed": value["tags"].get("reid_lab.seed", "")}
-
-
-def _state(folder: RunFolder, stages: Sequence[str]) -> str:
-    if "test" in stages or "pruned" in stages:
-        return "finished" if "test" in stages else "pruned"
-    if in_use(folder.path):
-        return "running"
-    return "fitted" if "fit" in stages else "unfinished"
-
-
-def run_rows(runs: Path) -> Iterator[tuple[str, ...]]:
-    """One row per run, in the order of `RUN_COLUMNS`."""
-    for folder in folders(runs):
-        found = folder.summary()
-        found = found if "name" in found else {**found, **_begun(folder)}
-        stages = found.get("stages", [])
-        state = "imported" if "imported" in found else _state(folder, stages)
-        state = ", ".join((state, *marks(found.get("selected_on", ""), found.get("fitted_on", "train"))))
-        val, test = found.get("val") or {}, found.get("test") or {}
-        numbers = [f"{m[k]:.2f}" if k in m else "" for m, k in ((val, "mAP"), (test, "mAP"), (test, "R1"))]
-        yield folder.run_id, str(found.get("name", "")), str(found.get("seed", "")), state, *numbers

@@ -12,7 +12,19 @@ from collections.abc import Sequence
 
 import typer
 
-from reid_lab.cli import data, doctor, evaluation, experiments, gc, inspection, listing, study, tracking, weights
+from reid_lab.cli import (
+    compare,
+    data,
+    doctor,
+    evaluation,
+    experiments,
+    gc,
+    inspection,
+    listing,
+    study,
+    tracking,
+    weights,
+)
 from reid_lab.cli.guard import guarded
 
 app = typer.Typer(
@@ -24,6 +36,7 @@ app = typer.Typer(
 app.add_typer(experiments.app)
 app.add_typer(study.app, name="study")
 app.add_typer(evaluation.app)
+app.add_typer(compare.app)
 app.add_typer(inspection.app)
 app.add_typer(weights.app)
 app.add_typer(tracking.app)

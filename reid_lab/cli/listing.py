@@ -74,6 +74,6 @@ def experiments(
 @app.command("runs")
 def list_runs(runs: Runs = RUNS) -> None:
     """The runs here, the latest first."""
-    from reid_lab.results import RUN_COLUMNS, run_rows
+    from reid_lab.report.listing import RUN_COLUMNS, run_rows
 
     table(RUN_COLUMNS, run_rows(runs))

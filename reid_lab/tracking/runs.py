@@ -114,6 +114,12 @@ class RunFolder:
         write_atomic(self.path / "summary.json", json.dumps({**self.summary(), **facts}, indent=1))
 
 
+def marks(selected_on: str, fitted_on: str) -> tuple[str, ...]:
+    """What every table says of weights that were selected on test, or trained on train and val."""
+    chosen = ("selected on TEST",) if selected_on == "test" else ()
+    return (*chosen, f"fitted on {fitted_on}") if fitted_on != "train" else chosen
+
+
 def attempts(runs: Path, identity: str) -> list[RunFolder]:
     """The attempts at one run, oldest first."""
     found = [RunFolder(p) for p in runs.glob(f"{identity[:12]}-*") if p.name[13:].isdigit()]

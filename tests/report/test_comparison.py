@@ -1,0 +1,205 @@
+"""What may stand in one column, and the numbers that stand there."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats as reference
+
+from reid_lab.errors import UserError
+from reid_lab.report.comparison import compare
+from reid_lab.report.queries import by_identity
+from reid_lab.report.reading import read_run, tampered
+from reid_lab.report.selection import select
+from reid_lab.report.table import grid
+from tests.report.made import ablated, make
+
+
+@pytest.fixture
+def runs(tmp_path):
+    return tmp_path / "runs"
+
+
+def compared(runs, *words, by=(), **given):
+    return compare(select(words, runs, by=by)[0], **given)
+
+
+def test_differences_are_those_of_scipy(runs):
+    ablated(runs)
+    found = compared(runs, "ablation", metrics=["mAP"], correction="none")
+    base, worse, _ = found.lines
+    one = worse.against["mAP"]
+    expected = reference.ttest_rel(worse.values["mAP"], base.values["mAP"])
+    interval = expected.confidence_interval(0.95)
+    assert one.p == pytest.approx(expected.pvalue)
+    assert (one.low, one.high) == pytest.approx((interval.low, interval.high))
+    assert one.difference == pytest.approx(worse.mean("mAP") - base.mean("mAP"))
+    assert one.pairs
+    assert base.against == {}
+
+
+def test_p_values_are_adjusted_over_the_groups_of_a_metric(runs):
+    ablated(runs)
+    raw = [line.against["mAP"].p for line in compared(runs, "ablation", metrics=["mAP"]).lines[1:]]
+    holm = [line.against["mAP"].adjusted for line in compared(runs, "ablation", metrics=["mAP"]).lines[1:]]
+    bh = [line.against["mAP"].adjusted for line in compared(runs, "ablation", correction="bh").lines[1:]]
+    assert holm == pytest.approx([min(1, 2 * raw[0]), max(2 * raw[0], raw[1])])
+    assert bh == pytest.approx(reference.false_discovery_control(raw))
+
+
+def test_seeds_that_do_not_pair_are_compared_by_welch(runs):
+    for seed in range(3):
+        make(runs, seed)
+    for seed in range(4):
+        make(runs, seed, name="b", level=0.4, spec={"model.mer.rank": 8})
+    found = compared(runs, "irra", "b", metrics=["mAP"])
+    base, other = found.lines
+    expected = reference.ttest_ind(other.values["mAP"], base.values["mAP"], equal_var=False)
+    assert other.against["mAP"].p == pytest.approx(expected.pvalue)
+    assert not other.against["mAP"].pairs
+    assert "where seeds do not pair with the baseline's, the interval is Welch's" in found.notes
+
+
+def test_a_baseline_is_chosen_by_name(runs):
+    ablated(runs)
+    found = compared(runs, "ablation", baseline="no_mer")
+    assert [bool(line.against) for line in found.lines] == [True, False, True]
+    assert found.lines[0].against["mAP"].difference > 10
+    with pytest.raises(UserError, match=r"unknown baseline 'no_mir'; allowed: .*did you mean 'no_mer'"):
+        compared(runs, "ablation", baseline="no_mir")
+
+
+def test_a_single_seed_concludes_nothing(runs):
+    make(runs, 0), make(runs, 0, name="b", level=0.3, spec={"model.mer.rank": 8})
+    found = compared(runs, "irra", "b")
+    assert "a single seed: nothing can be concluded about new training seeds" in found.notes
+    one = found.lines[1].against["mAP"]
+    assert one.difference < -10
+    assert all(map(math.isnan, (one.low, one.high, one.p, one.adjusted, one.effect)))
+    assert [column.title for column in grid(found).columns if column.title in ("g", "p")] == []
+
+
+def test_the_wider_interval_is_told_where_people_matter(runs):
+    ablated(runs)
+    found = compared(runs, "ablation", metrics=["mAP"])
+    one = found.lines[1].against["mAP"]
+    assert one.wide[0] <= one.low
+    assert one.wide[1] >= one.high
+
+
+def test_trained_models_are_compared_over_queries_when_asked(runs):
+    ablated(runs)
+    assert math.isnan(compared(runs, "ablation").lines[1].against["mAP"].trained[0])
+    p, low, high = compared(runs, "ablation", queries=True).lines[1].against["mAP"].trained
+    assert p < 0.001
+    assert low < compared(runs, "ablation").lines[1].against["mAP"].difference < high
+    titles = [column.title for column in grid(compared(runs, "ablation", queries=True)).columns]
+    assert "mAP, these trained models only" in titles
+
+
+def test_the_power_hint_is_the_half_width(runs):
+    make(runs, 0), make(runs, 1), make(runs, 2)
+    for seed in range(3):
+        make(runs, seed, name="b", noise=5, spec={"model.mer.rank": 8})
+    found = compared(runs, "irra", "b", metrics=["mAP"])
+    one = found.lines[1].against["mAP"]
+    hint = next(note for note in found.notes if note.startswith("with 3 seeds"))
+    assert hint.startswith(f"with 3 seeds a difference under {(one.high - one.low) / 2:.2f} mAP cannot be shown")
+
+
+@pytest.mark.parametrize(
+    ("other", "line"),
+    [
+        ({"spec": {"eval.protocol": "image_to_image"}}, "protocols differ in eval.protocol: text_to_image in "),
+        ({"spec": {"eval.queries": ["caption"]}}, "protocols differ in eval.queries: null in "),
+        ({"spec": {"eval.gallery.shots": 1}}, "protocols differ in eval.gallery: null in "),
+        ({"digest": "e" * 64}, "data differ: synthetic dddddddddddd in "),
+        (
+            {"digest": "e" * 64, "spec": {"data.preset": "hard"}},
+            "data differ in data.preset: synthetic dddddddddddd in ",
+        ),
+        ({"version": 2}, "metrics versions differ: 1 in "),
+    ],
+)
+def test_what_is_measured_otherwise_is_refused(runs, other, line):
+    first, second = make(runs, 0), make(runs, 0, name="b", **other)
+    with pytest.raises(UserError) as error:
+        compared(runs, "irra", "b")
+    (fault,) = error.value.faults
+    assert line in str(fault)
+    assert first.run_id in str(fault)
+    assert second.run_id in str(fault)
+
+
+def test_runs_of_a_group_differ_in_the_seed_only(runs):
+    make(runs, 0), make(runs, 1, spec={"model.mer.rank": 8})
+    with pytest.raises(UserError) as error:
+        compared(runs, "irra", by=("architecture",))
+    assert str(error.value) == (
+        "the runs of 'irra' differ in more than the seed: model.mer.rank (4, 8); --by PATH tells them apart"
+    )
+
+
+def test_nan_is_refused(runs):
+    folder = make(runs, 0, metrics={"mAP": math.nan})
+    with pytest.raises(UserError, match=f"{folder.run_id}: test/mAP is nan"):
+        compared(runs, "irra")
+
+
+def test_an_unknown_metric_names_what_there_is(runs):
+    folder = make(runs, 0)
+    with pytest.raises(UserError) as error:
+        compared(runs, "irra", metrics=["R2"])
+    assert str(error.value) == f"{folder.run_id}: has no metric 'R2'; it has test/R1, test/R5, test/mAP, val/mAP"
+
+
+def test_val_is_that_of_the_selected_step(runs):
+    make(runs, 2)
+    assert compared(runs, "irra", metrics=["val/mAP"]).lines[0].values["val/mAP"] == (42.0,)
+
+
+def test_weights_selected_on_test_and_fitted_on_more_carry_marks(runs):
+    make(runs, 0, spec={"eval.select_on": "test"}), make(runs, 0, name="b", spec={"train.fit_on": "train+val"})
+    found = compared(runs, "irra", "b")
+    assert [line.marks for line in found.lines] == [("†",), ("‡",)]
+    assert [row[0].text for row in grid(found).rows] == ["irra †", "b ‡"]
+    assert {note[0] for note in found.notes if note[0] in "†‡"} == {"†", "‡"}
+
+
+def test_a_damaged_record_is_told(runs):
+    folder = make(runs, 0)
+    text = folder.journal.read_text().replace('"name":"test/mAP"', '"name":"test/mAP')
+    folder.journal.write_text(text)
+    with pytest.raises(UserError, match="is damaged"):
+        compared(runs, "irra")
+
+
+def test_queries_explain_their_metric_or_are_not_used(runs):
+    folder = make(runs, 0)
+    run = read_run(folder)
+    for metric in ("mAP", "R1", "R5"):
+        shares, _ = by_identity([run], metric)
+        assert shares.shape == (1, 20)
+        assert shares.mean() == pytest.approx(run.metric(metric))
+    assert by_identity([run], "val/mAP") is None
+    other = read_run(make(runs, 1, metrics={"mAP": 99.0}))
+    assert by_identity([other], "mAP") is None
+    assert by_identity([read_run(make(runs, 3, finished=False))], "mAP") is None
+
+
+def test_queries_of_several_tasks_are_told_apart(runs):
+    folder = make(runs, 0, metrics={"ONE/mAP": 30.0, "mAP": 40.0})
+    columns = {}
+    for task, ap in (("ONE", 0.3), ("TWO", 0.5)):
+        columns |= {f"{task}/pids": np.arange(4), f"{task}/valid": np.ones(4, bool), f"{task}/ap": np.full(4, ap)}
+    np.savez(folder.results / "test.npz", **columns)
+    run = read_run(folder)
+    assert by_identity([run], "ONE/mAP")[0].mean() == pytest.approx(30.0)
+    assert by_identity([run], "mAP")[0].mean() == pytest.approx(40.0)
+
+
+def test_results_that_are_not_the_recorded_ones_are_noticed(runs):
+    folder = make(runs, 0)
+    assert tampered(read_run(folder)) == ""
+    (folder.results / "test.json").write_text("{}")
+    assert tampered(read_run(folder)) == "results/test.json is not the file that the journal recorded"
