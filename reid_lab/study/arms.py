@@ -29,7 +29,7 @@ from reid_lab.study.retention import drop_weights
 from reid_lab.study.search import Asked, Search, Told
 from reid_lab.study.storage import Storage
 from reid_lab.tracking.members import claim
-from reid_lab.tracking.runs import RunFolder, find
+from reid_lab.tracking.runs import RunFolder
 
 FAILURES = 3
 """So many failed trials of an arm are replaced; so many failures in a row for the same cause stop it."""
@@ -203,7 +203,7 @@ class ArmWork:
             whose = f"trial {told.number} of {self.parent}"
             why = f"{whose} was not its arm's best" if told.state == "complete" else f"{whose}: {told.state}"
             with contextlib.suppress(RunError):
-                drop_weights(find(self.runs, run), why)
+                drop_weights(RunFolder(self.runs / run), why)
                 self._dropped.add(told.number)
 
     def tuned(self) -> bool:

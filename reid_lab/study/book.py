@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,8 +79,11 @@ class Book:
         return self.folder / "logs" / arm / f"{name}.log"
 
     def write(self, state: Mapping[str, Any]) -> None:
-        """Writes down where the study stands."""
-        write_atomic(self.folder / "state.json", json.dumps(state, indent=1))
+        """Writes down where the study stands; whole or not at all, but nobody waits for the disk."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        new = self.folder / f".state.{os.getpid()}"
+        new.write_text(json.dumps(state, indent=1), encoding="utf-8")
+        new.replace(self.folder / "state.json")
 
     def read(self) -> dict[str, Any]:
         """Where the study stood last; empty when it was never begun."""

@@ -39,6 +39,10 @@ class ArmBooks:
             )
         return self._open[arm.name]
 
+    def begun(self, arm: ArmWork) -> bool:
+        """Whether something of the arm was computed by this driver."""
+        return arm.name in self._open
+
     def best(self, arm: ArmWork) -> None:
         """Records the best score so far, by the number of the trial."""
         objective = self._study.spec.objectives[0]

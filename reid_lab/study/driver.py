@@ -26,6 +26,10 @@ from reid_lab.tracking.runs import RunFolder
 
 WAIT = 5.0
 """Seconds between two looks at what another driver computes."""
+GLANCE = 1.0
+"""Seconds between two notes of what runs, at least."""
+NOTE = 10.0
+"""Seconds between two records of how the arms stand, at least."""
 
 
 @final
@@ -76,6 +80,7 @@ class Driver:
         self._begun = time.monotonic()
         self.ended_because = ""
         self._elsewhere = False
+        self._written = self._noted = 0.0
 
     def drive(self) -> dict[str, Any]:
         """Computes what is missing and returns where the study stands.
@@ -92,6 +97,7 @@ class Driver:
                 self._report()
                 left = self.ended_because
             finally:
+                self._note()
                 self.books.close(left)
                 self._spent += time.monotonic() - self._begun
                 self._begun = time.monotonic()
@@ -115,17 +121,14 @@ class Driver:
         """The cells: each seed of all arms before the next seed."""
         at_once = max(1, self.executor.width // max(1, len(self.arms)))
         for first in range(0, len(self.seeds), at_once):
-            while not self._over():
-                wanted = [
-                    arm.job(seed)
-                    for seed in self.seeds[first : first + at_once]
-                    for arm in self.arms
-                    if arm.reportable() and arm.cell(seed).done is None
-                ]
-                if not wanted:
-                    break
-                if self._round(wanted) == 0:
-                    return  # all failed, or another driver's: nothing more to be had here
+            if self._over():
+                return
+            seeds = self.seeds[first : first + at_once]
+            wanted = [
+                arm.job(seed) for seed in seeds for arm in self.arms if arm.reportable() and arm.cell(seed).done is None
+            ]
+            if wanted:
+                self._round(wanted)  # what fails, or is another driver's, is left to the next call
 
     def _over(self) -> bool:
         """Whether the study is to end here."""
@@ -149,14 +152,14 @@ class Driver:
         def started(job: Job) -> None:
             self._running[job.name] = []
             self.view.started(job)
-            self._write()
+            self._glance()
 
         def evaluated(job: Job, ordinal: int, metrics: Mapping[str, float]) -> bool:
             value = score(self.study.spec.objectives[0], metrics, {})
             if not math.isnan(value):
                 self._running.setdefault(job.name, []).append(value)
             self.view.evaluated(job, ordinal, value)
-            self._write()
+            self._glance()
             return self._by_name[job.arm].evaluated(job, ordinal, metrics)
 
         def ended(job: Job, outcome: Outcome) -> None:
@@ -166,20 +169,33 @@ class Driver:
             self._running.pop(job.name, None)
             self._by_name[job.arm].ended(job, outcome)
             self.view.ended(job, outcome)
-            self.view.progress(self._write())
+            self.view.progress(self.state())
+            self._glance()
 
         for name in dict.fromkeys(job.arm for job in jobs):
             self.books.of(self._by_name[name])
         self.executor.perform(jobs, started=started, evaluated=evaluated, ended=ended)
-        for name in dict.fromkeys(job.arm for job in jobs):
-            arm = self._by_name[name]
-            self.books.best(arm)
-            if arm.reportable():
-                self.books.measured(arm, self.seeds)
+        if time.monotonic() - self._noted > NOTE:
+            self._note()
         return done
+
+    def _note(self) -> None:
+        """Records how the arms stand in their journals."""
+        self._noted = time.monotonic()
+        for arm in self.arms:
+            if self.books.begun(arm):
+                self.books.best(arm)
+                if arm.reportable():
+                    self.books.measured(arm, self.seeds)
+
+    def _glance(self) -> None:
+        """Writes down what runs, now and then."""
+        if time.monotonic() - self._written > GLANCE:
+            self._write()
 
     def _write(self) -> dict[str, Any]:
         """Writes down where the study stands."""
+        self._written = time.monotonic()
         state = self.state()
         self.book.write(state)
         return state

@@ -129,6 +129,7 @@ class Search:
         self._sampling = Sampling(self.key, self._directions, self._space, sampler, seed, batch)
         self._pruning = Pruning(self.key, self._directions, pruner, evaluations, batch)
         self._running: dict[int, Running] = {}
+        self._done: dict[int, Told] = {}  # what was told stays so
         self._finished: dict[int, Told] = {}  # a trial that was told never changes
         self._mutex = threading.RLock()
         self._pulse: threading.Thread | None = None
@@ -339,7 +340,10 @@ class Search:
     def told(self) -> list[Told]:
         """Every trial that was told, by number."""
         with self._at_work():
-            return [self._told(trial) for trial in self._trials() if trial.state.is_finished()]
+            for trial in self._trials():
+                if trial.number not in self._done and trial.state.is_finished():
+                    self._done[trial.number] = self._told(trial)
+            return [self._done[number] for number in sorted(self._done)]
 
     def _told(self, trial: FrozenTrial) -> Told:
         if trial.number not in self._finished:
