@@ -131,6 +131,9 @@ def test_a_pruned_run_stays_pruned_and_begins_anew_when_it_is_wanted_whole(lab, 
             run(until="fit", on_eval=caller)
     assert again.value.run_id == first.run_id
     assert caller.told == curve(first)
+    with pytest.raises(Pruned) as once_more:  # by a caller that was killed before it learnt of it
+        run(until="fit", on_eval=Caller(3, Pruned("not worth it")))
+    assert once_more.value.run_id == first.run_id
     before = first.journal.read_bytes()
     whole = run()
     assert whole.run_id == f"{first.run_id.rpartition('-')[0]}-2"

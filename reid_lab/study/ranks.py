@@ -13,6 +13,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
@@ -58,10 +59,13 @@ def _started(ranks: int, job: Job, runs: Path, report: Report | None) -> tuple[i
             [sys.executable, "-m", *line], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
         )
         visitors: list[Connection[Any, Any]] = []
+        working: list[Connection[Any, Any]] = []  # those of the visitors that compute
         try:
-            outcome = _listen(process, door, visitors, report)
+            outcome = _listen(process, door, visitors, working, report)
         except BaseException:
-            process.terminate()
+            process.terminate()  # the ranks write a checkpoint
+            for one in working:
+                one.close()  # nobody waits for an answer
             raise
         finally:
             try:
@@ -77,15 +81,20 @@ def _listen(
     process: subprocess.Popen[bytes],
     door: socket.socket,
     visitors: list[Connection[Any, Any]],
+    working: list[Connection[Any, Any]],
     report: Report | None,
 ) -> Outcome | None:
-    """Answers the ranks until torchrun has ended; the first failure that one told of, or what rank 0 told."""
+    """Answers the ranks until torchrun has ended; what came of the job, None when a rank was lost.
+
+    What came first holds: a failure that follows a loss follows from it, and a loss that follows a failure, too.
+    """
     outcome: Outcome | None = None
+    lost = False
     while True:
         ended = process.poll() is not None
         ready = wait([door, *visitors], POLL)
         if ended and not ready:
-            return outcome
+            return None if lost else outcome
         for one in ready:
             if one is door:
                 visitors.append(Connection(door.accept()[0].detach()))
@@ -94,15 +103,23 @@ def _listen(
             try:
                 kind, *told = one.recv()
             except (EOFError, OSError):
+                if one in working:
+                    working.remove(one)
+                    lost |= outcome is None or outcome.state != "failed"
                 visitors.remove(one)
                 one.close()
                 continue
-            if kind == "evaluated":
-                one.send(report is not None and report(*told))
+            if kind == "begun":
+                working.append(one)
+            elif kind == "evaluated":
+                with suppress(OSError):
+                    one.send(report is not None and report(*told))
             elif kind == "interrupted":
                 raise Interrupted(told[0])
-            elif outcome is None or outcome.state != "failed":
-                outcome = told[0]
+            else:
+                working.remove(one)
+                if not lost and told[0] is not None and (outcome is None or outcome.state != "failed"):
+                    outcome = told[0]
 
 
 def _visit(folder: Path) -> Connection[Any, Any]:
@@ -125,19 +142,22 @@ def main(folder: Path) -> int:
     threading.Thread(target=_end_with, args=(_visit(folder),), daemon=True).start()
     job, runs = pickle.loads((folder / JOB).read_bytes())
     with _visit(folder) as desk:
+        desk.send(("begun",))
 
         def report(ordinal: int, metrics: Mapping[str, float]) -> bool:
-            desk.send(("evaluated", ordinal, dict(metrics)))
-            return bool(desk.recv())
+            try:
+                desk.send(("evaluated", ordinal, dict(metrics)))
+                return bool(desk.recv())
+            except (EOFError, OSError):
+                raise Interrupted("interrupted; the same command goes on") from None
 
         try:
             outcome = once(job, runs, report if first else None)
         except (Interrupted, KeyboardInterrupt) as error:
-            if first:
-                desk.send(("interrupted", str(error)))
+            with suppress(OSError):
+                desk.send(("interrupted", str(error)) if first else ("ended", None))
             return 0
-        if first or outcome.state == "failed":
-            desk.send(("ended", outcome))
+        desk.send(("ended", outcome if first or outcome.state == "failed" else None))
         return int(outcome.state == "failed")  # torchrun then ends the ranks that still wait for this one
 
 
