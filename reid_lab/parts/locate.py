@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import re
 from pathlib import Path
@@ -44,14 +45,23 @@ def resolve(name: str) -> Path:
 
 
 def fingerprint(name: str) -> str:
-    """sha256 over the configuration, weights and vocabulary of a backbone: part of a run's identity."""
+    """sha256 over the configuration, weights and vocabulary of a backbone: part of a run's identity.
+
+    Hashed once in a process while the files' sizes and times stay: a study asks for every one of its cells.
+    """
     folder = resolve(name)
+    files = (folder / file for file in ("config.json", *FILES, "vocab.json", "merges.txt", "vocab.txt"))
+    there = ((file, file.stat()) for file in files if file.is_file())
+    return _hashed(tuple((file, stat.st_size, stat.st_mtime_ns, stat.st_ino) for file, stat in there))
+
+
+@functools.lru_cache(maxsize=64)
+def _hashed(files: tuple[tuple[Path, int, int, int], ...]) -> str:
     digest = hashlib.sha256()
-    for file in ("config.json", *FILES, "vocab.json", "merges.txt", "vocab.txt"):
-        if (folder / file).is_file():
-            digest.update(f"{file}:".encode())
-            with (folder / file).open("rb") as content:
-                digest.update(hashlib.file_digest(content, "sha256").digest())
+    for file, *_ in files:
+        digest.update(f"{file.name}:".encode())
+        with file.open("rb") as content:
+            digest.update(hashlib.file_digest(content, "sha256").digest())
     return digest.hexdigest()
 
 

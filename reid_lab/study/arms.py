@@ -43,6 +43,12 @@ class Cell:
     identities: tuple[str, ...]
     done: RunFolder | None
 
+    @property
+    def deviation(self) -> str:
+        """What was computed otherwise than the spec says."""
+        same = self.done is None or self.identities[0].startswith(self.done.run_id.rpartition("-")[0])
+        return "" if same else "half the micro-batch, for want of memory"
+
 
 @final
 class ArmWork:
@@ -243,6 +249,10 @@ class ArmWork:
             if known.done is not None:
                 claim(known.done, Member(self.study.name, self.name, self.parent))
         return known
+
+    def held(self, seed: int) -> Cell | None:
+        """A seed of the arm as it was when it was last looked for; None when it was not."""
+        return self._cells.get((seed, canonical(dict(self.patch()))))
 
     def _spec(self, seed: int, patch: Mapping[str, Any]) -> RunSpec:
         return self.study.arm(self.arm, patch, seed=seed).spec

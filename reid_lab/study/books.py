@@ -65,7 +65,8 @@ class ArmBooks:
 
     def measured(self, arm: ArmWork, seeds: tuple[int, ...]) -> None:
         """Records the mean test metrics over the seeds that are there."""
-        cells = [folder for seed in seeds if (folder := arm.cell(seed).done) is not None]
+        held = [arm.held(seed) for seed in seeds]
+        cells = [cell.done for cell in held if cell is not None and cell.done is not None]
         found = [result_of(folder).test or {} for folder in cells]
         names = set.intersection(*(set(test) for test in found)) if found else set()
         if names:

@@ -45,6 +45,8 @@ class Knob:
         d = self._dimension
         if d.kind == "choice":
             return CategoricalDistribution(tuple(self._values))
+        assert d.low is not None
+        assert d.high is not None
         if d.kind == "int":
             return IntDistribution(int(d.low), int(d.high), log=d.log)
         return FloatDistribution(float(d.low), float(d.high), log=d.log)

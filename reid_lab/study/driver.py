@@ -12,9 +12,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, final
 
-from reid_lab.contracts import RunResult
 from reid_lab.results import result_of
-from reid_lab.study.arms import ArmWork, score
+from reid_lab.study.arms import ArmWork, Cell, score
 from reid_lab.study.book import Book
 from reid_lab.study.books import ArmBooks
 from reid_lab.study.executors import Executor
@@ -22,7 +21,6 @@ from reid_lab.study.jobs import Job, Outcome
 from reid_lab.study.load import LoadedStudy
 from reid_lab.study.storage import Storage
 from reid_lab.study.view import View
-from reid_lab.tracking.runs import RunFolder
 
 WAIT = 5.0
 """Seconds between two looks at what another driver computes."""
@@ -80,6 +78,7 @@ class Driver:
         self._begun = time.monotonic()
         self.ended_because = ""
         self._elsewhere = False
+        self._results: dict[str, dict[str, Any]] = {}
         self._written = self._noted = 0.0
 
     def drive(self) -> dict[str, Any]:
@@ -90,10 +89,12 @@ class Driver:
         shared = self.storage is not None and self.storage.shared
         with self.book.driving(shared=shared):
             self._begun = time.monotonic()
+            self._look()
             self._write()
             left: str | None = None
             try:
                 self._tune()
+                self._look()
                 self._report()
                 left = self.ended_because
             finally:
@@ -105,6 +106,13 @@ class Driver:
                 self.view.close()
                 state = self._write()
         return state
+
+    def _look(self) -> None:
+        """Looks for the cells that exist."""
+        for arm in self.arms:
+            if arm.reportable():
+                for seed in self.seeds:
+                    arm.cell(seed)
 
     def _tune(self) -> None:
         while not self._over():
@@ -167,7 +175,10 @@ class Driver:
             done += outcome.state in ("complete", "pruned")
             self._elsewhere |= outcome.state == "busy"
             self._running.pop(job.name, None)
-            self._by_name[job.arm].ended(job, outcome)
+            arm = self._by_name[job.arm]
+            arm.ended(job, outcome)
+            if job.number is None:
+                arm.cell(job.seed)
             self.view.ended(job, outcome)
             self.view.progress(self.state())
             self._glance()
@@ -218,7 +229,7 @@ class Driver:
 
     def _arm(self, arm: ArmWork) -> dict[str, Any]:
         best = arm.best()
-        cells = {seed: arm.cell(seed).done for seed in self.seeds} if arm.reportable() else {}
+        cells = {seed: arm.held(seed) for seed in self.seeds} if arm.reportable() else {}
         return {
             "name": arm.name,
             "patch": dict(arm.arm.patch),
@@ -233,17 +244,20 @@ class Driver:
                 "values": dict(best.values),
                 "run": best.note.get("run"),
             },
-            "cells": {str(seed): _cell(folder) for seed, folder in cells.items()},
+            "cells": {str(seed): self._cell(cell) for seed, cell in cells.items()},
         }
 
-
-def _cell(folder: RunFolder | None) -> dict[str, Any] | None:
-    if folder is None:
-        return None
-    result: RunResult = result_of(folder)
-    return {
-        "run": result.run_id,
-        "val": dict(result.val),
-        "test": None if result.test is None else dict(result.test),
-        "seconds": result.seconds,
-    }
+    def _cell(self, cell: Cell | None) -> dict[str, Any] | None:
+        if cell is None or cell.done is None:
+            return None
+        folder = cell.done
+        if folder.run_id not in self._results:
+            result = result_of(folder)
+            self._results[folder.run_id] = {
+                "run": result.run_id,
+                "val": dict(result.val),
+                "test": None if result.test is None else dict(result.test),
+                "seconds": result.seconds,
+                "deviation": cell.deviation,
+            }
+        return self._results[folder.run_id]

@@ -40,6 +40,8 @@ _SHOWN = (("val", "mAP"), ("test", "mAP"), ("test", "R1"))
 
 def _remark(arm: Mapping[str, Any]) -> str:
     told = [f"stopped: {arm['stopped']}"] if arm["stopped"] else []
+    deviations = {cell["deviation"]: seed for seed, cell in arm["cells"].items() if cell and cell["deviation"]}
+    told += [f"seed {seed}: {deviation}" for deviation, seed in deviations.items()]
     told += [f"has no {', '.join(arm['lacking'])}"] if arm["lacking"] else []
     return "; ".join(told)
 

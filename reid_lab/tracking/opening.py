@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from reid_lab.errors import Interrupted, Pruned
+from reid_lab.errors import Interrupted, Pruned, UserError
 from reid_lab.spec.loader import Loaded
 from reid_lab.spec.section import walk
 from reid_lab.spec.show import resolved_yaml
@@ -20,6 +21,9 @@ from reid_lab.tracking.mlflow_store import Store
 from reid_lab.tracking.provenance import environment, source
 from reid_lab.tracking.records import curve, seconds_spent
 from reid_lab.tracking.runs import RunFolder, write_atomic
+
+FAILURE = "failure.txt"
+"""The traceback of a run that failed, where it was no mistake of the user."""
 
 
 @contextmanager
@@ -57,6 +61,9 @@ def opened(
             folder.finish("pruned", _pruned(folder, loaded, _told(error)))
             raise
         except BaseException as error:
+            if not isinstance(error, UserError):
+                write_atomic(folder.path / FAILURE, traceback.format_exc())
+                journal.artifact(FAILURE, folder.path / FAILURE)
             journal.stop("failed", _told(error))
             raise
         finally:
