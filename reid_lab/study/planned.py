@@ -24,7 +24,9 @@ def dry_lines(
     there: dict[str, list[RunFolder]] = {}
     if tune is None:
         for arm in study.plan.arms:
-            identities = (experiment.identified(study.arm(arm, seed=seed).spec, runs) for seed in wanted)
+            spec = study.specs[arm.name]
+            seeded = (spec.model_copy(update={"seed": seed}) for seed in wanted)
+            identities = (experiment.identified(one, runs) for one in seeded)
             found = (experiment.found(identity, runs, "test") for identity in identities)
             there[arm.name] = [folder for folder in found if folder is not None]
     rows: list[tuple[str, ...]] = []
