@@ -13,6 +13,7 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
+from rich.text import Text
 
 from reid_lab.study.jobs import Job, Outcome
 from reid_lab.study.words import duration, left, sparkline
@@ -115,7 +116,7 @@ class Screen(View):
         table = Table.grid(padding=(0, 2))
         for name, curve in self._curves.items():
             table.add_row("running", name, sparkline(curve), f"{curve[-1]:.2f}" if curve else "")
-        return Group(table, self._best, self._bar)
+        return Group(table, Text(self._best), self._bar)
 
     def _refresh(self) -> None:
         self._live.update(self._page())

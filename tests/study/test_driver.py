@@ -304,3 +304,24 @@ def test_a_run_in_use_is_another_drivers(lab, study):
     assert study(ABLATION).code == 0
     assert all(cell is not None for arm in state(lab)["arms"] for cell in arm["cells"].values())
     assert {status(f) for f in lab.folders()} == {("finished", "")}
+
+
+@pytest.mark.slow
+def test_four_arms_of_three_seeds_grown_to_five(lab, study):
+    text = ABLATION.replace("seeds: [0, 1]", "seeds: [0, 1, 2]").replace(
+        "components:", "components:\n  id: {off: {model.id: null}}\n  sdm: {off: {model.sdm: null}}"
+    )
+    assert study(text).code == 0
+    first = ids(lab)
+    assert len(first) == 12
+    assert study(text.replace("seeds:", "arms: {heavy: {model.id: 2.0}}\nseeds:")).code == 0
+    grown = ids(lab)
+    assert first < grown
+    assert len(grown) == 15
+    edited = text.replace("components:", "# so\ncomponents:").replace(
+        "seeds:", "arms: {heavier: {model.id: 2.0}}\nseeds:"
+    )
+    assert study(edited, "--workers", "1").code == 0
+    assert ids(lab) == grown
+    assert study(text.replace("seeds:", "arms: {heavy: {model.id: 2.5}}\nseeds:")).code == 0
+    assert len(ids(lab)) == 18
