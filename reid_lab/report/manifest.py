@@ -16,8 +16,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, final
 
-from reid_lab.spec.identity import canonical
-
 VERSION = 1
 _BEGIN, _MANIFEST, _END = "reid-lab table", "reid-lab manifest", "reid-lab end"
 _MARKS: Mapping[str, tuple[str, str, str, str]] = {
@@ -42,7 +40,8 @@ class Block:
 
 def sealed(facts: Mapping[str, Any]) -> dict[str, Any]:
     """The facts with the digest by which a change of them is found."""
-    return {**facts, "sha256": hashlib.sha256(canonical(dict(facts)).encode()).hexdigest()}
+    text = json.dumps(facts, sort_keys=True, separators=(",", ":"))
+    return {**facts, "sha256": hashlib.sha256(text.encode()).hexdigest()}
 
 
 def intact(facts: Mapping[str, Any]) -> bool:

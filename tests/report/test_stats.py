@@ -1,10 +1,13 @@
 """Intervals and tests: equal to scipy's, and right as often as they claim."""
 
+import json
+
 import numpy as np
 import pytest
 from scipy import stats as reference
 
 from reid_lab.report import stats
+from tests.report.peer import GOLDEN
 
 SIMULATIONS = 2000
 
@@ -102,6 +105,18 @@ def test_randomisation_agrees_with_scipy():
 def test_randomisation_is_exact_where_all_signs_can_be_listed():
     d = np.array([1.0, 2.0, 3.0, 4.0])  # |sum| >= 10: two of sixteen
     assert stats.randomisation(d, resamples=100_000) == pytest.approx(2 / 16, abs=0.005)
+
+
+@pytest.mark.parametrize("case", range(5))
+def test_tests_over_queries_agree_with_ranx(case):
+    """Recorded answers (`peer.py` asks for them); its permutations and ours are both drawn."""
+    golden = json.loads(GOLDEN.read_text())
+    one = golden["cases"][case]
+    base, other = np.array(one["base"]), np.array(one["other"])
+    assert float(stats.paired(other, base).p) == pytest.approx(one["student"], rel=1e-9)
+    p, drawn = one["fisher"], 1 / golden["permutations"] + 1 / stats.RESAMPLES
+    error = 4 * np.sqrt(p * (1 - p) * drawn) + 1 / stats.RESAMPLES
+    assert stats.randomisation(other - base) == pytest.approx(p, abs=error)
 
 
 def test_the_bootstrap_agrees_with_scipy():
