@@ -19,6 +19,7 @@ from reid_lab.cli import (
     evaluation,
     experiments,
     gc,
+    init,
     inspection,
     listing,
     study,
@@ -39,6 +40,7 @@ app.add_typer(evaluation.app)
 app.add_typer(compare.app)
 app.add_typer(inspection.app)
 app.add_typer(weights.app)
+app.add_typer(init.app)
 app.add_typer(tracking.app)
 app.add_typer(gc.app)
 app.add_typer(doctor.app)

@@ -32,13 +32,39 @@ def sync(
 
 @app.command()
 def ui(
-    names: Annotated[list[str], typer.Argument(metavar="RUN", help="Run ids to open or compare.")] = [],  # noqa: B006
-    experiment: Annotated[str | None, typer.Option(help="Open this experiment.", show_default=False)] = None,
+    selection: Annotated[
+        list[str],
+        typer.Argument(help="Runs, a study file or STUDY/ARM, an experiment; all when none.", show_default=False),
+    ] = [],  # noqa: B006
     port: Annotated[int, typer.Option(min=1, max=65535)] = 5000,
+    browse: Annotated[bool, typer.Option("--open", help="Open the first link in the browser.")] = False,
     uri: Annotated[str | None, typer.Option(help="Another MLflow store.", show_default=False)] = None,
     runs: Runs = RUNS,
 ) -> None:
-    """Serve the MLflow UI here and print the link."""
+    """Serve the MLflow UI here and print its links."""
+    import webbrowser
+
     from reid_lab.tracking.ui import open_ui
 
-    open_ui(runs, typer.echo, port=port, run_ids=names, experiment=experiment, uri=uri)
+    words, studies = _named(selection)
+    opener = webbrowser.open if browse else None
+    open_ui(runs, typer.echo, port=port, words=words, studies=studies, uri=uri, browse=opener)
+
+
+def _named(selection: list[str]) -> tuple[list[str], list[str]]:
+    """The words of a selection, its files by the names that they have in mlflow; experiments' and studies'."""
+    from pathlib import Path
+
+    from reid_lab.errors import SpecError
+    from reid_lab.spec.loader import outline
+
+    words, studies = list[str](), list[str]()
+    for word in selection:
+        if not word.endswith((".yaml", ".yml")):
+            words.append(word)
+            continue
+        told = outline(Path(word))
+        if told.fault:
+            raise SpecError(told.fault)
+        (words if told.architecture else studies).append(told.name or Path(word).stem)
+    return words, studies

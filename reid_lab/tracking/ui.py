@@ -1,12 +1,8 @@
-"""mlflow's own pages over the mirrored runs: a server on loopback, deep links, saved views.
-
-A first visit of a page without `workflowType=machine_learning` hides the runs, so every link has it.
-"""
+"""mlflow's own pages over the mirrored runs: a server on loopback, and the links of what is chosen."""
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
 import socket
@@ -14,50 +10,16 @@ import subprocess
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from urllib.parse import quote
 
-from reid_lab.errors import Fault, UserError, unknown
+from reid_lab.errors import Fault, UserError
+from reid_lab.tracking.links import PORT, base_url
+from reid_lab.tracking.links import run_link as run_link
 from reid_lab.tracking.mirror import journals
-from reid_lab.tracking.mlflow_store import ENVIRONMENT, Location, Store, server_command
-from reid_lab.tracking.replay import Progress
-from reid_lab.tracking.workspace import WORKSPACE, apply_workspace, share_key
+from reid_lab.tracking.mlflow_store import ENVIRONMENT, Store, server_command
+from reid_lab.tracking.pages import pages
+from reid_lab.tracking.workspace import WORKSPACE
 
-PORT = 5000
-_TYPE = "workflowType=machine_learning"
-
-
-def experiment_link(base: str, experiment_id: str, view: str | None = None) -> str:
-    """The table of an experiment's runs, in a saved view if one is named."""
-    saved = f"&viewStateShareKey={share_key(view)}" if view else ""
-    return f"{base}/#/experiments/{quote(experiment_id, safe='')}/runs?{_TYPE}{saved}"
-
-
-def link(base: str, at: Location) -> str:
-    """The page of one run."""
-    return f"{base}/#/experiments/{quote(at.experiment, safe='')}/runs/{quote(at.run, safe='')}?{_TYPE}"
-
-
-def compare_link(base: str, at: Sequence[Location]) -> str:
-    """The charts of the chosen runs side by side, also across experiments."""
-    runs = ",".join(f"'{a.run}'" for a in at)
-    charts = f"{_TYPE}&compareRunsMode=CHART&searchFilter={quote(f'attributes.run_id IN ({runs})', safe='')}"
-    experiments = sorted({a.experiment for a in at})
-    if len(experiments) == 1:
-        return f"{base}/#/experiments/{quote(experiments[0], safe='')}/runs?{charts}"
-    listed = quote(json.dumps(experiments, separators=(",", ":")), safe="")
-    return f"{base}/#/compare-experiments/s?experiments={listed}&{charts}"
-
-
-def base_url(store: Store, port: int = PORT) -> str:
-    """Where the pages of a store are: the server itself, or the one that `open_ui` starts on loopback."""
-    return store.shown_uri if store.is_server else f"http://127.0.0.1:{port}"
-
-
-def run_link(runs: Path, run_id: str, uri: str | None = None, port: int = PORT) -> str | None:
-    """The page of one run, without asking mlflow; None while the run is not mirrored."""
-    store = Store.of(runs, uri)
-    at = Progress(runs / run_id, store).at
-    return link(base_url(store, port), at) if at else None
+_ALWAYS = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
 
 
 class Server:
@@ -71,17 +33,21 @@ class Server:
         self.store, self.port, self.patience = store, port, patience
         self.log = store.artifacts.parent / "mlflow-server.log"
 
-    def start(self) -> str:
-        """Start, wait until it answers, and give its address; again after `stop`."""
+    def check(self) -> None:
+        """Raises `UserError` when the port is taken."""
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind(("127.0.0.1", self.port))
             except OSError as error:
                 raise UserError(f"port {self.port} is in use; give another one with --port") from error
+
+    def start(self) -> str:
+        """Start, wait until it answers, and give its address; again after `stop`."""
+        self.check()
         self.store.client()  # creates the tables under our lock
         hosts = [f"{name}:{self.port}" for name in ("localhost", "127.0.0.1")]
-        environment = {**ENVIRONMENT, **os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+        environment = {**ENVIRONMENT, **os.environ, **_ALWAYS}
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
@@ -136,48 +102,39 @@ def open_ui(
     echo: Callable[[str], None],
     *,
     port: int = PORT,
-    run_ids: Sequence[str] = (),
-    experiment: str | None = None,
+    words: Sequence[str] = (),
+    studies: Sequence[str] = (),
     uri: str | None = None,
+    browse: Callable[[str], object] | None = None,
 ) -> None:
-    """Show the mirrored runs in mlflow: print the link of the chosen runs or experiment, serve until Ctrl-C.
+    """Show the mirrored runs in mlflow: print the links of a selection (`pages`), serve until Ctrl-C.
 
-    A store that is a server itself is not served again: its link is printed. Raises `UserError` on
-    an unknown run or experiment, a run that is not mirrored yet, or a taken port.
+    A store that is a server itself is not served again: its links are printed. browse: is handed the first link once
+    the server answers. Raises `UserError` on a selection that is not there or not mirrored yet, on a taken port, and
+    on a folder of runs that has never tracked anything.
     """
     store = Store.of(runs, uri)
-    chosen = _chosen(runs, store, run_ids)
-    apply_workspace(store, runs / WORKSPACE)
-    page = _page(store, base_url(store, port), chosen, experiment)
-    if store.is_server:
-        echo(page)
+    if uri is None and not any((runs / name).exists() for name in ("mlflow.db", WORKSPACE)) and not journals(runs):
+        raise UserError(Fault("no runs here yet; `reid-lab run FILE` makes one", str(runs)))
+    server = None if store.is_server else Server(store, port)
+    if server is not None:
+        server.check()  # before anything is written
+    found = pages(runs, store, base_url(store, port), words, studies)
+
+    def tell() -> None:
+        width = max(len(page.what) for page in found)
+        for page in found:
+            echo(f"{page.what:<{width}}  {page.url}")
+        if browse is not None:
+            browse(found[0].url)
+
+    if server is None:
+        tell()
         return
-    server = Server(store, port)
     # A server in a session of its own would outlive us when we are told to end.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with server:
-        echo(page)
+    with contextlib.suppress(KeyboardInterrupt), server:
+        tell()
         echo("Ctrl-C stops the server")
-        with contextlib.suppress(KeyboardInterrupt):
-            server.process.wait()
-
-
-def _chosen(runs: Path, store: Store, run_ids: Sequence[str]) -> list[Location]:
-    found = {name: Progress(folder, store).at for name, folder in journals(runs, list(run_ids)).items()}
-    waiting = [name for name, at in found.items() if at is None]
-    if waiting:
-        raise UserError(*(f"run {name} is not in mlflow yet; `reid-lab sync` sends it" for name in waiting))
-    return [at for at in found.values() if at]
-
-
-def _page(store: Store, base: str, chosen: list[Location], experiment: str | None) -> str:
-    if len(chosen) == 1:
-        return link(base, chosen[0])
-    if chosen:
-        return compare_link(base, chosen)
-    known = store.experiments()
-    if experiment is not None:
-        if experiment not in known:
-            raise UserError(unknown("experiment", experiment, known))
-        return experiment_link(base, known[experiment])
-    return f"{base}/#/experiments?{_TYPE}"
+        server.process.wait()
+        raise UserError(Fault("the mlflow server ended by itself; its output is in this file", str(server.log)))

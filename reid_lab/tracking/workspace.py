@@ -6,7 +6,8 @@ import base64
 import hashlib
 import json
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from reid_lab.errors import Fault, UserError, unknown
 from reid_lab.tracking.mlflow_store import Store
 
 WORKSPACE = "experiments.yaml"
+_VIEWS = "mlflow.sharedViewState."
 
 
 def share_key(view: str) -> str:
@@ -23,42 +25,58 @@ def share_key(view: str) -> str:
     return hashlib.sha256(view.encode()).hexdigest()
 
 
-def saved_view(columns: Iterable[str], order: str, ascending: bool, search: str) -> dict[str, Any]:
-    """The state of mlflow's table of runs. Internal to mlflow 3.17: a later one may ignore it."""
-    return {
-        "searchFilter": search,
-        "orderByKey": order,
-        "orderByAsc": ascending,
-        "selectedColumns": list(columns),
-        "runsHiddenMode": "SHOW_ALL",
-        "hideEmptyCharts": True,
-    }
+@dataclass(frozen=True)
+class View:
+    """A saved state of mlflow's table of runs.
+
+    columns: such as "metrics.`val/mAP`". order: the column it is sorted by; children are folded below their parents
+    only while that is the time of their start. search: mlflow's filter.
+    """
+
+    columns: Sequence[str] = ()
+    order: str = "attributes.start_time"
+    ascending: bool = False
+    search: str = ""
+
+    def state(self) -> dict[str, Any]:
+        """As mlflow's pages keep it. Internal to mlflow 3.17: a later one may ignore it."""
+        return {
+            "searchFilter": self.search,
+            "orderByKey": self.order,
+            "orderByAsc": self.ascending,
+            "selectedColumns": list(self.columns),
+            "runsHiddenMode": "SHOW_ALL",
+            "hideEmptyCharts": True,
+        }
 
 
-def apply_workspace(store: Store, file: Path) -> list[str]:
-    """Create the experiments of an `experiments.yaml` with their descriptions and saved views; their names.
+def save_view(store: Store, experiment_id: str, name: str, view: View) -> None:
+    """Keep a view with an experiment, under its name; what is held already is not written again."""
+    client = store.client()
+    tag, value = f"{_VIEWS}{share_key(name)}", _packed(name, view)
+    if client.get_experiment(experiment_id).tags.get(tag) != value:
+        client.set_experiment_tag(experiment_id, tag, value)
+
+
+def apply_workspace(store: Store, file: Path) -> dict[str, list[str]]:
+    """Create the experiments of an `experiments.yaml` with their descriptions; the saved views of each, by name.
 
     Nothing happens without the file. Raises `UserError` on a malformed one.
     """
     if not file.is_file():
-        return []
+        return {}
     experiments = _workspace(file)
     for name, entry in experiments.items():
         tags = {"mlflow.note.content": str(entry.get("description", ""))}
         for view, fields in entry.get("views", {}).items():
-            tags[f"mlflow.sharedViewState.{share_key(view)}"] = _packed(view, fields)
+            tags[f"{_VIEWS}{share_key(view)}"] = _packed(view, View(**fields))
         store.experiment(name, tags)
-    return list(experiments)
+    return {name: list(entry.get("views", ())) for name, entry in experiments.items()}
 
 
-def _packed(name: str, fields: Mapping[str, Any]) -> str:
-    state = saved_view(
-        fields.get("columns", ()),
-        fields.get("order", "attributes.start_time"),
-        bool(fields.get("ascending", False)),
-        fields.get("search", ""),
-    )
-    packed = base64.b64encode(zlib.compress(json.dumps(state, separators=(",", ":")).encode(), 9)).decode()
+def _packed(name: str, view: View) -> str:
+    state = json.dumps(view.state(), separators=(",", ":"))
+    packed = base64.b64encode(zlib.compress(state.encode(), 9)).decode()
     return json.dumps({"name": name, "createdAt": 0, "updatedAt": 0, "state": f"deflate;{packed}"})
 
 

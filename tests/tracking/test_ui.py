@@ -1,6 +1,7 @@
 """Links, saved views, the workspace file, and a real server: down for the whole run, then synced twice."""
 
 import base64
+import errno
 import json
 import os
 import socket
@@ -10,13 +11,13 @@ import threading
 import time
 import urllib.request
 import zlib
-from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 
-from reid_lab.errors import RunError, UserError
-from reid_lab.tracking import ui
+from reid_lab import cli
+from reid_lab.errors import UserError
+from reid_lab.tracking import links, ui
 from reid_lab.tracking.journal import Journal
 from reid_lab.tracking.mirror import Mirror, sync
 from reid_lab.tracking.mlflow_store import Location, Store
@@ -24,7 +25,6 @@ from reid_lab.tracking.workspace import apply_workspace
 from tests.tracking.conftest import assert_each_point_once, contents, write_run
 
 BASE = "http://127.0.0.1:5000"
-TEMPLATE = Path(__file__).parents[2] / "mlruns_template"
 
 
 def query(link):
@@ -33,28 +33,32 @@ def query(link):
 
 def test_links_open_in_the_right_mode():
     a, b, other = Location("1", "aa"), Location("1", "bb"), Location("2", "cc")
-    assert ui.link(BASE, a) == f"{BASE}/#/experiments/1/runs/aa?workflowType=machine_learning"
-    assert ui.experiment_link(BASE, "1") == f"{BASE}/#/experiments/1/runs?workflowType=machine_learning"
-    one = ui.compare_link(BASE, [a, b])
+    assert links.link(BASE, a) == f"{BASE}/#/experiments/1/runs/aa?workflowType=machine_learning"
+    assert links.experiment_link(BASE, "1") == f"{BASE}/#/experiments/1/runs?workflowType=machine_learning"
+    one = links.charts_link(BASE, [a, b])
     assert one.startswith(f"{BASE}/#/experiments/1/runs?")
     assert query(one) == {
         "workflowType": "machine_learning",
         "compareRunsMode": "CHART",
         "searchFilter": "attributes.run_id IN ('aa','bb')",
     }
-    several = ui.compare_link(BASE, [a, other])
+    several = links.charts_link(BASE, [a, other])
     assert several.startswith(f"{BASE}/#/compare-experiments/s?")
     assert json.loads(query(several)["experiments"]) == ["1", "2"]
-    for link in (one, several):
+    beside = links.compare_link(BASE, [a, other])
+    assert beside.startswith(f"{BASE}/#/compare-runs?")
+    assert (json.loads(query(beside)["runs"]), json.loads(query(beside)["experiments"])) == (["aa", "cc"], ["1", "2"])
+    assert query(beside)["workflowType"] == "machine_learning"
+    for link in (one, several, beside):
         assert not set(" '\"[](),") & set(link)
-    assert "%2F" in ui.link(BASE, Location("1", "a/b"))
+    assert "%2F" in links.link(BASE, Location("1", "a/b"))
 
 
 def test_the_link_of_a_run_needs_no_mlflow(runs, store):
     write_run(runs, "link-1")
     assert ui.run_link(runs, "link-1") is None
     (sent,) = sync(runs, ["link-1"])
-    assert ui.run_link(runs, "link-1") == ui.link(BASE, sent.location)
+    assert ui.run_link(runs, "link-1") == links.link(BASE, sent.location)
     assert ui.run_link(runs, "link-1", port=7000).startswith("http://127.0.0.1:7000/#/")
     assert ui.run_link(runs, "link-1", "http://tracker.example") is None
 
@@ -66,22 +70,16 @@ def test_the_workspace_describes_experiments_and_saves_views(store, tmp_path):
         "    results: {columns: ['metrics.`test/mAP`'], order: 'metrics.`test/mAP`', search: 'metrics.`a` > 1'}\n"
     )
     for _ in range(2):
-        assert apply_workspace(store, file) == ["workspace test"]
+        assert apply_workspace(store, file) == {"workspace test": ["results"]}
     tags = store.client().get_experiment_by_name("workspace test").tags
     assert tags["mlflow.note.content"] == "*all*"
-    link = ui.experiment_link(BASE, "1", view="results")
+    link = links.experiment_link(BASE, "1", view="results")
     view = json.loads(tags["mlflow.sharedViewState." + query(link)["viewStateShareKey"]])
     assert view["name"] == "results"
     state = json.loads(zlib.decompress(base64.b64decode(view["state"].removeprefix("deflate;"))))
     assert state["selectedColumns"] == ["metrics.`test/mAP`"]
     assert (state["orderByKey"], state["orderByAsc"]) == ("metrics.`test/mAP`", False)
     assert state["searchFilter"] == "metrics.`a` > 1"
-
-
-def test_the_template_is_valid(store):
-    names = apply_workspace(store, TEMPLATE / "experiments.yaml")
-    assert "irra" in names
-    assert set(names) <= set(store.experiments())
 
 
 @pytest.mark.parametrize(
@@ -104,20 +102,60 @@ def test_a_malformed_workspace_is_an_error(store, tmp_path, text, words):
 
 
 def test_no_workspace_is_fine(store, tmp_path):
-    assert apply_workspace(store, tmp_path / "experiments.yaml") == []
+    assert apply_workspace(store, tmp_path / "experiments.yaml") == {}
 
 
-def test_opening_refuses_what_is_not_there(runs, store):
+def test_opening_refuses_what_is_not_there(runs, store, free_port):
     write_run(runs, "unsent-1")
-    said = []
-    with pytest.raises(UserError, match="run unsent-1 is not in mlflow yet; `reid-lab sync` sends it"):
-        ui.open_ui(runs, said.append, run_ids=["unsent-1"])
-    with pytest.raises(RunError, match="no run 'nothing-1'"):
-        ui.open_ui(runs, said.append, run_ids=["nothing-1"])
     store.experiment("irra")
-    with pytest.raises(UserError, match="did you mean 'irra'"):
-        ui.open_ui(runs, said.append, experiment="ira")
+    said = []
+
+    def message(**selection):
+        with pytest.raises(UserError) as error:
+            ui.open_ui(runs, said.append, port=free_port, **selection)
+        return str(error.value)
+
+    assert message(words=["unsent-1"]) == "run unsent-1 is not in mlflow yet; `reid-lab sync` sends it"
+    both = message(words=["nothing-1", "ira"]).splitlines()
+    assert both[0].startswith(f"{runs}: no run, study or experiment 'nothing-1'; `reid-lab list runs`")
+    assert both[1] == f"{runs}: no run, study or experiment 'ira'; did you mean 'irra'?"
+    assert "unknown study 'irra_ablation'" in message(studies=["irra_ablation"])
     assert said == []
+
+
+def test_a_folder_without_runs_is_an_error_and_stays_as_it_is(tmp_path):
+    with pytest.raises(UserError, match="no runs here yet"):
+        ui.open_ui(tmp_path / "none", print)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_taken_port_is_told_before_anything_is_written(tmp_path):
+    (tmp_path / "experiments.yaml").write_text("irra: {description: x}\n")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(UserError, match=f"port {port} is in use; give another one with --port"):
+            ui.open_ui(tmp_path, print, port=port)
+    assert [path.name for path in tmp_path.iterdir()] == ["experiments.yaml"]
+
+
+def test_a_read_only_folder_is_one_line(tmp_path, monkeypatch, capsys):
+    """Nothing may be made below a folder that the system calls read-only."""
+    write_run(tmp_path, "aaaaaaaaaaaa-1")
+    real = os.open
+
+    def refuse(path, flags, *rest, **more):
+        if str(path).startswith(str(tmp_path)) and flags & os.O_CREAT:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+        return real(path, flags, *rest, **more)
+
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(SystemExit) as exited:
+        cli.main(["ui", "--runs", str(tmp_path)])
+    assert exited.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == f"reid-lab: {tmp_path}/mlflow.db.lock: read-only file system"
 
 
 def test_a_taken_port_is_an_error(store):
@@ -171,19 +209,21 @@ def test_server_away_for_the_whole_run_then_synced_twice(tmp_path, store, free_p
             urllib.request.urlopen(evil)
         assert error.value.code == 403
         said = []
-        ui.open_ui(tmp_path, said.append, run_ids=["http-1"], uri=uri)
-        assert said == [ui.link(uri, first.location)]
+        seen = []
+        ui.open_ui(tmp_path, said.append, words=["http-1"], uri=uri, browse=seen.append)
+        assert said == [f"run http-1  {links.link(uri, first.location)}"]
+        assert seen == [links.link(uri, first.location)]
 
 
 @pytest.mark.slow
 def test_ctrl_c_stops_the_server(runs, store, free_port):
     code = (
         "import sys; from pathlib import Path; from reid_lab.tracking import open_ui\n"
-        "open_ui(Path(sys.argv[1]), lambda line: print(line, flush=True), port=int(sys.argv[2]), experiment='irra')"
+        "open_ui(Path(sys.argv[1]), lambda line: print(line, flush=True), port=int(sys.argv[2]), words=['irra'])"
     )
     store.experiment("irra")
     shown = subprocess.Popen([sys.executable, "-c", code, str(runs), str(free_port)], stdout=subprocess.PIPE, text=True)
-    page = shown.stdout.readline().strip()
+    page = shown.stdout.readline().split()[-1]
     assert unquote(page).startswith(f"http://127.0.0.1:{free_port}/#/experiments/")
     with urllib.request.urlopen(f"http://127.0.0.1:{free_port}/health"):
         pass
@@ -191,33 +231,3 @@ def test_ctrl_c_stops_the_server(runs, store, free_port):
     assert shown.wait(30) == 0
     with pytest.raises(OSError, match="refused"):
         urllib.request.urlopen(f"http://127.0.0.1:{free_port}/health")
-
-
-@pytest.mark.parametrize("settings", ["local.env", "server.env"])
-def test_the_template_starts_a_server_with_its_settings(tmp_path, settings):
-    (tmp_path / "mlflow").write_text('#!/bin/sh\nprintf "%s\\n" "$@"; env | grep ^MLFLOW_\n')
-    (tmp_path / "mlflow").chmod(0o755)
-    out = subprocess.run(
-        [TEMPLATE / "serve.sh", TEMPLATE / settings],
-        env={"PATH": f"{tmp_path}:/usr/bin:/bin"},
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout.splitlines()
-    given = dict(zip(out[1::2], out[2::2], strict=False))
-    assert out[0] == "server"
-    assert "MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false" in out
-    if settings == "local.env":
-        assert given["--backend-store-uri"] == f"sqlite:///{TEMPLATE}/mlflow.db"
-        assert given["--artifacts-destination"] == f"{TEMPLATE}/artifacts"
-        assert given["--allowed-hosts"] == "localhost:5000,127.0.0.1:5000"
-        assert "--cors-allowed-origins" not in given
-    else:
-        assert given["--backend-store-uri"].startswith("postgresql://")
-        assert given["--cors-allowed-origins"] == "http://tracker.example:5000"
-        assert "MLFLOW_S3_ENDPOINT_URL=https://objects.example:9000" in out
-
-
-def test_the_template_needs_a_settings_file(tmp_path):
-    done = subprocess.run([TEMPLATE / "serve.sh", tmp_path / "none.env"], capture_output=True, text=True)
-    assert (done.returncode, done.stderr[:6]) == (2, "usage:")
