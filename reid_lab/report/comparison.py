@@ -105,7 +105,9 @@ def compare(
     if baseline is not None and baseline not in names:
         raise UserError(unknown("baseline", baseline, names))
     runs = [run for group in groups for run in group.runs]
-    chosen = tuple(metrics) or tuple(m for m in METRICS if all(f"test/{m}" in run.metrics for run in runs))
+    chosen = tuple(dict.fromkeys(metrics)) or tuple(
+        m for m in METRICS if all(f"test/{m}" in run.metrics for run in runs)
+    )
     if not chosen:
         raise UserError(f"these runs have no test metric in common; --metrics names some of {_metrics(runs)}")
     faults = [*_mixed(runs), *_uneven(groups), *_missing(runs, chosen)]
@@ -238,6 +240,13 @@ _ADJUST: Mapping[Correction, Callable[[stats.Array], stats.Array]] = {
 }
 
 
+_SURROUNDINGS: Mapping[str, Callable[[Mapping[str, Any]], Any]] = {
+    "devices": lambda environment: environment.get("device"),
+    "versions of torch": lambda environment: environment.get("packages", {}).get("torch"),
+}
+"""What may move a metric a little, and a training time a lot, without making another run."""
+
+
 def _notes(runs: Sequence[Run]) -> Iterator[str]:
     """What the runs were measured with, and inputs that differ without deciding what is measured."""
     spec = runs[0].spec
@@ -247,6 +256,10 @@ def _notes(runs: Sequence[Run]) -> Iterator[str]:
     commits = sorted({str(run.environment.get("commit", "unknown"))[:12] for run in runs})
     if len(commits) > 1:
         yield f"computed with different code: commits {', '.join(commits)}"
+    for what, of in _SURROUNDINGS.items():
+        found = sorted({str(of(run.environment)) for run in runs} - {"None"})
+        if len(found) > 1:
+            yield f"computed with different {what}: {', '.join(found)}"
     if any(run.spec.get("eval.select_on") == "test" for run in runs):
         yield "† selected on TEST: the best of several looks at test, no estimate of anything new"
     fitted = sorted({str(run.spec.get("train.fit_on", "train")) for run in runs} - {"train"})

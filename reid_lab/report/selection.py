@@ -126,7 +126,15 @@ def _every(runs: Path, known: dict[str, Run]) -> list[Run]:
 
 def _take_named(run: Run, chosen: _Chosen) -> None:
     if not run.finished:
-        raise RunError(Fault("is not finished; the command that began it goes on with it", run.run_id))
+        summary = run.folder.summary()
+        why = "is not finished; the command that began it goes on with it"
+        if "pruned" in summary:
+            why = f"was pruned ({summary['pruned']}) and never tested"
+        elif "imported" in summary:
+            why = "was imported, and has no test of its own"
+        elif "test" in summary.get("stages", ()):
+            why = "measured nothing on test"
+        raise RunError(Fault(why, run.run_id))
     chosen.runs[run.run_id] = run
 
 

@@ -1,6 +1,7 @@
-"""What ranx, a peer of retrieval research, says of the same queries: `python tests/report/peer.py` where it is installed.
+"""What ranx, a peer of retrieval research, says of the same queries: `python tests/report/peer.py` asks it.
 
-It brings 500 MB of packages, so its answers are kept in tests/golden/ranx.json and compared with ours in any environment.
+It brings hundreds of megabytes of packages, so its answers are kept in tests/golden/ranx.json, where ours are compared
+with them in any environment.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 import errno
 import io
 import json
+import resource
 import subprocess
 import sys
 from contextlib import redirect_stderr, redirect_stdout
@@ -122,3 +123,21 @@ def test_neither_command_imports_torch(runs, tmp_path):
         line[2:] for line in path.read_text().splitlines() if line.startswith("# ") and "reid-lab " not in line[:14]
     )
     assert json.loads(facts[facts.index("{") :])["metrics_version"] == 1
+
+
+@pytest.mark.slow
+def test_three_hundred_runs_are_compared_in_three_seconds(tmp_path):
+    """Of processor time, the start of Python and scipy among it."""
+    for seed in range(10):
+        for rank in range(30):
+            folder = make(tmp_path, seed, noise=rank, spec={"model.mer.rank": rank})
+            lines = folder.journal.read_text().splitlines(keepends=True)
+            losses = [line for line in lines if '"kind":"loss"' in line]
+            folder.journal.write_text("".join([*lines[:30], *(100 * losses), *lines[30:]]))
+    code = "import sys\nfrom reid_lab import cli\ncli.main(sys.argv[1:])"
+    arguments = ["compare", "architecture=irra", "--by", "model.mer.rank", "--runs", str(tmp_path)]
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert len(done.stdout.splitlines()) > 30
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 3.0

@@ -166,6 +166,17 @@ def test_weights_selected_on_test_and_fitted_on_more_carry_marks(runs):
     assert {note[0] for note in found.notes if note[0] in "†‡"} == {"†", "‡"}
 
 
+def test_other_code_and_devices_are_told(runs):
+    make(runs, 0), make(runs, 1)
+    other = make(runs, 2)
+    (other.path / "environment.json").write_text('{"commit": "ab", "device": "cuda", "packages": {"torch": "2.13.0"}}')
+    (make(runs, 3).path / "environment.json").write_text('{"commit": "ab", "device": "cpu"}')
+    notes = compared(runs, "irra").notes
+    assert "computed with different code: commits ab, cccccccccccc" in notes
+    assert "computed with different devices: cpu, cuda" in notes
+    assert not any("torch" in note for note in notes)
+
+
 def test_a_damaged_record_is_told(runs):
     folder = make(runs, 0)
     text = folder.journal.read_text().replace('"name":"test/mAP"', '"name":"test/mAP')

@@ -136,6 +136,21 @@ def test_an_unfinished_run_is_named(runs):
         select([folder.run_id], runs)
 
 
+@pytest.mark.parametrize(
+    ("summary", "why"),
+    [
+        ({"pruned": "the median was better"}, "was pruned (the median was better) and never tested"),
+        ({"imported": {"source": "x"}}, "was imported, and has no test of its own"),
+        ({"stages": ["fit", "test"], "test": None}, "measured nothing on test"),
+    ],
+)
+def test_a_run_without_a_test_says_why(runs, summary, why):
+    folder = make(runs, 0, finished=False, summary=summary)
+    with pytest.raises(UserError) as error:
+        select([folder.run_id], runs)
+    assert str(error.value) == f"{folder.run_id}: {why}"
+
+
 def test_all_wrong_words_are_told_at_once(runs):
     make(runs, 0)
     with pytest.raises(UserError) as error:
