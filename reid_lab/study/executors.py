@@ -9,7 +9,9 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import signal
 import socket
+import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -105,6 +107,7 @@ class Ray(Executor):
         if cluster is not None:
             _check_address(cluster)
         self._ray = ray = _imported(local=cluster is None)
+        self._former = signal.getsignal(signal.SIGTERM)
         local = {"num_cpus": workers * ranks, "include_dashboard": False, "object_store_memory": MEMORY}
         try:
             ray.init(
@@ -117,6 +120,8 @@ class Ray(Executor):
             told = " ".join(str(error).split())[:200]
             where = f"--cluster {cluster}: no Ray cluster is reached there" if cluster else "Ray does not start"
             raise UserError(f"{where} ({told})") from None
+        if threading.current_thread() is threading.main_thread():  # Ray's own handler aborts
+            signal.signal(signal.SIGTERM, signal.default_int_handler)
         for kind, wanted in (("CPU", ranks), ("GPU", gpus)):
             held = ray.cluster_resources().get(kind, 0)
             if wanted > held:
@@ -179,6 +184,8 @@ class Ray(Executor):
         self._desk.close.remote()
         self._ray.wait([self._asked], timeout=5)  # Ray complains of a question that is never answered
         self._ray.shutdown()
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, self._former)
 
 
 def _attempt(ranks: int) -> Attempt:
@@ -192,6 +199,7 @@ def _imported(*, local: bool) -> Any:
     if local:  # it listens on the machine's address, whatever it is told: nobody else is to give it work
         os.environ.setdefault("RAY_AUTH_MODE", "token")
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+        os.environ.setdefault("RAY_worker_niceness", "0")  # trials are the machine's work, not its pastime
     try:
         import ray
     except ImportError:

@@ -58,7 +58,7 @@ class Study:
         where = None if plan is None else plan.folder
         process = SERVER.Process(target=_driver, args=(line, self.lab.cache, said, where, workers))
         process.start()
-        process.join(900)
+        process.join(3000)
         if process.is_alive():
             process.kill()
             raise TimeoutError(said.read_text())

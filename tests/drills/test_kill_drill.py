@@ -68,7 +68,7 @@ def test_driver_and_workers_on_ray_killed(bench):
     assert study.drive("inline", "--batch", "2") == 0
     peace = study.outcome("inline")
     assert_whole(peace)
-    workers = Plan.of(bench.folder / "workers", drawn(40, 8, ("clock", "checkpoint", "call"), 20_000, 2.5))
+    workers = Plan.of(bench.folder / "workers", drawn(28, 8, ("clock", "checkpoint", "call"), 20_000, 2.5))
     drivers = Plan.of(bench.folder / "drivers", drawn(8, 9, ("clock", "storage"), 1, 30.0))
     ended = []
     while not ended or ended[-1] != 0:
