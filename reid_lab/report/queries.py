@@ -6,14 +6,16 @@ share is its value; the shares of a person's queries are summed, since they are 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from reid_lab.data.omni import AVERAGES
 from reid_lab.report.reading import Run, full_name
 
 Array = NDArray[np.float64]
+_Part = tuple[NDArray[np.int64], Array]
 _COLUMNS = {"mAP": "ap", "mINP": "inp"}
 
 
@@ -38,24 +40,48 @@ def by_identity(runs: Sequence[Run], metric: str) -> tuple[Array, tuple[bytes, .
 def _shares(run: Run, metric: str) -> tuple[Array, tuple[bytes, ...]] | None:
     kept = run.folder.results / "test.npz"
     split, _, name = metric.partition("/")
-    if split != "test" or not kept.is_file():
+    head, _, last = name.rpartition("/")
+    if split != "test" or not kept.is_file() or not _needed(last):
         return None
     with np.load(kept, allow_pickle=False) as columns:
-        tasks = sorted(key.removesuffix("pids") for key in columns.files if key.endswith("pids"))
-        head, slash, last = name.rpartition("/")
-        wanted = [head + slash] if head + slash in tasks else tasks if not head else []
-        parts = [_of_task({key: columns[f"{task}{key}"] for key in _needed(last)}, last) for task in wanted]
-    known = [part for part in parts if part is not None]
+        tasks = sorted(key.removesuffix("pids").removesuffix("/") for key in columns.files if key.endswith("pids"))
+        for weights in _sums(head, tasks):
+            parts = {}
+            for task in weights:
+                prefix = f"{task}/" if task else ""
+                parts[task] = _of_task({key: columns[prefix + key] for key in _needed(last)}, last)
+            found = _weighted(parts, weights)
+            # A protocol may sum its tasks up otherwise: then its queries do not explain the metric.
+            if found is not None and np.isclose(found.mean(), run.metrics[metric], rtol=1e-9, atol=1e-9):
+                return found, tuple(part[0].tobytes() for part in parts.values() if part is not None)
+    return None
+
+
+def _sums(head: str, tasks: Sequence[str]) -> Iterator[Mapping[str, float]]:
+    """The weights of tasks by which protocols sum up a metric (`head` of `head/mAP`; empty for the bare one)."""
+    if head in tasks:
+        yield {head: 1.0}
+        return
+    averages = {name: [kind for kind in kinds if kind in tasks] for name, kinds in AVERAGES.items()}
+    averages = {name: kinds for name, kinds in averages.items() if kinds}
+    if head in averages:
+        yield {kind: 1 / len(averages[head]) for kind in averages[head]}
+    elif not head:
+        yield {task: 1 / len(tasks) for task in tasks}
+        yield {kind: 1 / (len(kinds) * len(averages)) for kinds in averages.values() for kind in kinds}
+        yield from ({task: 1.0} for task in tasks if task == "CC")  # the task that clothes_changing reports bare
+
+
+def _weighted(parts: Mapping[str, _Part | None], weights: Mapping[str, float]) -> Array | None:
+    """Each identity's share of a weighted mean of tasks, scaled to the mean."""
+    known = {task: part for task, part in parts.items() if part is not None}
     if not known or len(known) < len(parts):
         return None
-    people = np.unique(np.concatenate([pids for pids, _ in known]))
+    people = np.unique(np.concatenate([pids for pids, _ in known.values()]))
     shares = np.zeros(len(people))
-    for pids, values in known:
-        np.add.at(shares, np.searchsorted(people, pids), values / (len(values) * len(known)))
-    # A protocol may sum its tasks up otherwise (`omni` averages averages): then its queries do not explain the metric.
-    if not np.isclose(shares.sum(), run.metrics[metric], rtol=1e-9, atol=1e-9):
-        return None
-    return shares * len(people), tuple(pids.tobytes() for pids, _ in known)
+    for task, (pids, values) in known.items():
+        np.add.at(shares, np.searchsorted(people, pids), values * (weights[task] / len(values)))
+    return shares * len(people)
 
 
 def _needed(metric: str) -> tuple[str, ...]:
@@ -64,10 +90,8 @@ def _needed(metric: str) -> tuple[str, ...]:
     return ("pids", "valid", "first_hit") if metric[:1] == "R" and metric[1:].isdecimal() else ()
 
 
-def _of_task(columns: dict[str, NDArray[np.generic]], metric: str) -> tuple[NDArray[np.int64], Array] | None:
+def _of_task(columns: Mapping[str, NDArray[np.generic]], metric: str) -> _Part | None:
     """Each valid query's identity and value in percent; a gallery drawn several times is averaged."""
-    if not columns:
-        return None
     valid = np.asarray(columns["valid"], dtype=bool)
     if valid.ndim > 1:
         if not (valid == valid[0]).all():

@@ -14,7 +14,7 @@ Of one identity the latest finished attempt counts.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, final
@@ -292,7 +292,15 @@ def _grouped(chosen: _Chosen, by: Sequence[str]) -> list[Group]:
         groups = _by_keys(found, by)
     else:
         groups = _by_spec(found)
-    return [Group(g.name, _by_seed(g.runs), g.levels) for g in groups if g.runs]
+    return [Group(name, _by_seed(g.runs), g.levels) for name, g in _distinct([g for g in groups if g.runs])]
+
+
+def _distinct(groups: Sequence[Group]) -> Iterator[tuple[str, Group]]:
+    """The groups with names of their own: an arm may be called as an experiment is."""
+    names = [group.name for group in groups]
+    for place, group in enumerate(groups):
+        before = names[:place].count(group.name)
+        yield f"{group.name} ({group.runs[0].name})" if before else group.name, group
 
 
 def _by_seed(found: Sequence[Run]) -> tuple[Run, ...]:

@@ -137,6 +137,11 @@ def notes(comparison: Comparison) -> tuple[str, ...]:
         )
         told.insert(0, f"Δ: from {comparison.baseline}, {how if known else 'without an interval'}")
     told += _wider(comparison)
+    if any(not math.isnan(one.trained[0]) for line in comparison.lines for one in line.against.values()):
+        told.append(
+            "these trained models only: randomisation test (p, not adjusted) and bootstrap over queries, a person's "
+            "together, weights held fixed; no claim about a training that is repeated"
+        )
     return tuple(told)
 
 

@@ -198,15 +198,34 @@ def test_queries_explain_their_metric_or_are_not_used(runs):
     assert by_identity([read_run(make(runs, 3, finished=False))], "mAP") is None
 
 
-def test_queries_of_several_tasks_are_told_apart(runs):
-    folder = make(runs, 0, metrics={"ONE/mAP": 30.0, "mAP": 40.0})
+def tasked(runs, seed, metrics, **precisions):
+    """A run whose tasks have queries of these average precisions."""
+    folder = make(runs, seed, metrics=metrics)
     columns = {}
-    for task, ap in (("ONE", 0.3), ("TWO", 0.5)):
-        columns |= {f"{task}/pids": np.arange(4), f"{task}/valid": np.ones(4, bool), f"{task}/ap": np.full(4, ap)}
+    for task, ap in precisions.items():
+        task = task.replace("_", "+")
+        n = len(ap)
+        columns |= {f"{task}/pids": np.arange(n), f"{task}/valid": np.ones(n, bool), f"{task}/ap": np.array(ap)}
     np.savez(folder.results / "test.npz", **columns)
-    run = read_run(folder)
-    assert by_identity([run], "ONE/mAP")[0].mean() == pytest.approx(30.0)
-    assert by_identity([run], "mAP")[0].mean() == pytest.approx(40.0)
+    return read_run(folder)
+
+
+def test_queries_of_several_tasks_are_told_apart(runs):
+    run = tasked(runs, 0, {"a/mAP": 30.0, "mAP": 40.0}, a=[0.3, 0.3], b=[0.4, 0.6, 0.5])
+    assert by_identity([run], "a/mAP")[0].mean() == pytest.approx(30.0)
+    shares, _ = by_identity([run], "mAP")
+    assert shares[0].tolist() == pytest.approx([3 * (15 / 2 + 20 / 3), 3 * (15 / 2 + 30 / 3), 3 * 25 / 3])
+
+
+def test_averages_of_averages_and_the_bare_task_are_known(runs):
+    averaged = {"ONE/mAP": 20.0, "TWO/mAP": 50.0, "mAP": 35.0}
+    run = tasked(runs, 0, averaged, NIR=[0.1, 0.1], CP=[0.3, 0.3], NIR_CP=[0.4, 0.6])
+    for metric, value in averaged.items():
+        assert by_identity([run], metric)[0].mean() == pytest.approx(value)
+    changing = tasked(runs, 1, {"mAP": 20.0, "SC/mAP": 60.0}, CC=[0.1, 0.3], SC=[0.5, 0.7])
+    assert by_identity([changing], "mAP")[0].tolist()[0] == pytest.approx([10.0, 30.0])
+    assert by_identity([changing], "SC/mAP")[0].mean() == pytest.approx(60.0)
+    assert by_identity([tasked(runs, 2, {"mAP": 41.0}, CC=[0.1], SC=[0.5])], "mAP") is None
 
 
 def test_results_that_are_not_the_recorded_ones_are_noticed(runs):

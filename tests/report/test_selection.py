@@ -26,6 +26,21 @@ def test_a_study_is_chosen_by_its_file_and_by_its_name(runs):
     assert groups[1].levels == {"mer": "off", "mlm": "on"}
 
 
+def test_an_arm_may_be_called_as_an_experiment_is(runs):
+    ablated(runs)
+    make(runs, 0, name="full", spec={"model.mer.rank": 16})
+    groups, _ = select(["ablation", "full"], runs)
+    assert [group.name for group in groups] == ["full", "no_mer", "mlm=deep", "full (full)"]
+
+
+def test_two_studies_may_share_arms(runs):
+    ablated(runs)
+    study(runs, {"full": [make(runs, 0, name="b", spec={"model.mer.rank": 2})]}, name="other")
+    groups, _ = select(["ablation", "other"], runs)
+    assert names(groups)["other/full"] == [0]
+    assert len(groups) == 4
+
+
 def test_an_unfinished_study_says_what_it_lacks(runs):
     study(runs, {"full": [make(runs, 0), None], "x": [None, None]})
     groups, told = select(["ablation"], runs)
