@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -34,7 +35,7 @@ def sync(
 def ui(
     selection: Annotated[
         list[str],
-        typer.Argument(help="Runs, a study file or STUDY/ARM, an experiment; all when none.", show_default=False),
+        typer.Argument(help="Runs, studies, STUDY/ARM, experiments, KEY=VALUE; all if none.", show_default=False),
     ] = [],  # noqa: B006
     port: Annotated[int, typer.Option(min=1, max=65535)] = 5000,
     browse: Annotated[bool, typer.Option("--open", help="Open the first link in the browser.")] = False,
@@ -46,18 +47,21 @@ def ui(
 
     from reid_lab.tracking.ui import open_ui
 
-    words, studies = _named(selection)
+    words, studies = _named(selection, runs)
     opener = webbrowser.open if browse else None
     open_ui(runs, typer.echo, port=port, words=words, studies=studies, uri=uri, browse=opener)
 
 
-def _named(selection: list[str]) -> tuple[list[str], list[str]]:
-    """The words of a selection, its files by the names that they have in mlflow; experiments' and studies'."""
-    from pathlib import Path
-
+def _named(selection: list[str], runs: Path) -> tuple[list[str], list[str]]:
+    """The words of a selection and the names of its studies; a filter `KEY=VALUE` chooses runs as in `compare`."""
     from reid_lab.errors import SpecError
     from reid_lab.spec.loader import outline
 
+    if any("=" in word for word in selection):
+        from reid_lab.report.selection import select
+
+        groups, _ = select(selection, runs)
+        return [run.run_id for group in groups for run in group.runs], []
     words, studies = list[str](), list[str]()
     for word in selection:
         if not word.endswith((".yaml", ".yml")):

@@ -34,6 +34,11 @@ def link(base: str, at: Location) -> str:
     return f"{base}/#/experiments/{quote(at.experiment, safe='')}/runs/{quote(at.run, safe='')}?{_TYPE}"
 
 
+def files_link(base: str, at: Location) -> str:
+    """The files of one run; its ranked lists lie in `images`."""
+    return link(base, at).replace("?", "/artifacts?")
+
+
 def only(at: Iterable[Location]) -> str:
     """mlflow's filter for these runs."""
     return "attributes.run_id IN ({})".format(",".join(f"'{a.run}'" for a in at))

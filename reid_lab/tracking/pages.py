@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from reid_lab.errors import Fault, RunError, UserError, nearest, unknown
-from reid_lab.tracking.links import charts_link, compare_link, experiment_link, home_link, link, only
+from reid_lab.tracking.links import charts_link, compare_link, experiment_link, files_link, home_link, link, only
 from reid_lab.tracking.members import Member
 from reid_lab.tracking.mirror import journals
 from reid_lab.tracking.mlflow_store import STATUS_TAG, Location, Store
@@ -127,7 +127,8 @@ class _Finder:
             study, _, name = arm.name.partition("/")
             return [*self._family(study, [arm], name), Page(f"arm {arm.name}", link(self.base, arm.at))]
         if len(there) == 1:
-            return [Page(f"run {there[0].name}", link(self.base, there[0].at))]
+            run = there[0]
+            return [Page(f"run {run.name}", link(self.base, run.at)), Page("files", files_link(self.base, run.at))]
         return self._several("chosen runs", there)
 
     def study(self, study: str) -> list[Page]:

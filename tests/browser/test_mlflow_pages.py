@@ -92,7 +92,7 @@ def test_a_run_leads_to_its_checkpoint(site, page):
 
 
 def test_a_run_shows_its_ranked_list(site, page):
-    page.goto(site.url(f"run {SEEDS[0]}", SEEDS[0]).replace("?", "/artifacts?"))
+    page.goto(site.url("files", SEEDS[0]))
     wait(page, "images").click()
     page.get_by_text(re.compile(r"^ranking_0.*\.png$")).first.click()
     page.wait_for_function("() => [...document.images].some(image => image.naturalWidth > 300)")

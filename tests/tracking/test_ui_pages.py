@@ -60,10 +60,11 @@ def saved(store, url):
 
 
 def test_one_run_is_its_page(shop, store):
-    (page,) = pages(shop, store, BASE, ["dddddddd"])
+    opened = found(shop, store, "dddddddd")
     ident = contents(store, "dddddddddddd-1")["id"]
-    assert page.what == "run dddddddddddd-1"
-    assert f"/runs/{ident}?" in page.url
+    assert list(opened) == ["run dddddddddddd-1", "files"]
+    assert f"/runs/{ident}?" in opened["run dddddddddddd-1"]
+    assert f"/runs/{ident}/artifacts?workflowType" in opened["files"]
 
 
 def test_several_runs_are_a_table_charts_and_a_comparison(shop, store):
@@ -169,3 +170,11 @@ def test_files_are_selected_by_what_they_describe(shop, store, tmp_path, capsys,
     (line,) = said.err.splitlines()
     assert code == 2
     assert line.startswith("reid-lab: none.yaml: no such file")
+
+
+def test_a_filter_chooses_what_compare_would(shop, capsys):
+    with pytest.raises(SystemExit) as exited:
+        cli.main(["ui", "architecture=irra", "seed=7", "--runs", str(shop)])
+    assert exited.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == f"reid-lab: {shop}: nothing that is finished matches architecture=irra seed=7"
