@@ -1,6 +1,7 @@
 """A grid as a LaTeX table: the best bold, the second underlined, differences that are not significant marked.
 
-It compiles without packages; `booktabs` and `amssymb` are used where the document loads them.
+It compiles without packages; `booktabs`, `amssymb` and `graphicx` (a table too wide is made to fit) are used where the
+document loads them.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ _PROVIDED = (
     r"\providecommand{\midrule}{\hline}",
     r"\providecommand{\bottomrule}{\hline}",
     r"\providecommand{\checkmark}{\ensuremath{\surd}}",
+    r"\providecommand{\resizebox}[3]{#3}",
 )
 _STYLES = {"best": r"\textbf{%s}", "second": r"\underline{%s}", "weak": r"%s$^{\mathrm{ns}}$"}
 LEGEND = "bold: the best mean; underlined: the second; ns: p not below 0.05, or nothing known"
@@ -43,13 +45,14 @@ def latex(found: Grid) -> str:
         *_PROVIDED,
         r"\begin{table}",
         r"\centering",
+        r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
         rf"\begin{{tabular}}{{{shape}}}",
         r"\toprule",
         _line([escaped(column.title) for column in found.columns]),
         r"\midrule",
         *rows,
         r"\bottomrule",
-        r"\end{tabular}",
+        r"\end{tabular}}",
         r"\begin{flushleft}\footnotesize",
         *told,
         r"\end{flushleft}",

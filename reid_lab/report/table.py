@@ -73,7 +73,8 @@ def probability(value: float) -> str:
 def grid(comparison: Comparison, *, ablation: bool = False, differs: bool = True) -> Grid:
     """The table of a comparison; columns in which nothing stands are left out.
 
-    ablation: a column for each component, and the seeds below the table. differs: with what the specs differ in.
+    ablation: as papers print it: a column for each component, metrics and differences, the seeds below the table.
+    differs: with what the specs differ in.
     Raises `UserError` for an ablation of groups without components.
     """
     columns: list[tuple[Column, Callable[[Line], Cell]]] = [(Column("group", numeric=False), _name)]
@@ -85,17 +86,21 @@ def grid(comparison: Comparison, *, ablation: bool = False, differs: bool = True
         columns += [
             (Column(metric, ("mean", "deviation")), _measured(comparison, metric)),
             (Column(f"Δ {metric} [95%]", ("difference", "low", "high"), alone=f"Δ {metric}"), _difference(metric)),
-            (Column("g", alone=f"g {metric}"), _of(metric, lambda a: a.effect, number)),
+        ]
+        if not ablation:
+            columns.append((Column("g", alone=f"g {metric}"), _of(metric, lambda a: a.effect, number)))
+        columns += [
             (Column("p", alone=f"p {metric}"), _of(metric, lambda a: a.adjusted, probability)),
             (Column(f"{metric}, these trained models only", ("p", "low", "high")), _trained(metric)),
         ]
-    columns += [(column, _cost(name, of)) for name, (column, of) in _COSTS.items()]
-    if differs:
+    if not ablation:
+        columns += [(column, _cost(name, of)) for name, (column, of) in _COSTS.items()]
+    if differs and not ablation:
         columns.append((Column("differs", numeric=False), _differs))
     cells = [[cell(line) for line in comparison.lines] for _, cell in columns]
     kept = [k for k, column in enumerate(cells) if any(cell.parts for cell in column)]
     rows = tuple(tuple(cells[k][row] for k in kept) for row in range(len(comparison.lines)))
-    told = (*_of_ablation(comparison), *notes(comparison)) if ablation else notes(comparison)
+    told = (*_of_ablation(comparison), *notes(comparison, short=True)) if ablation else notes(comparison)
     return Grid(tuple(columns[k][0] for k in kept), rows, told)
 
 
@@ -126,15 +131,15 @@ def _count(line: Line) -> Cell:
     return Cell((str(n),), values=(float(n),))
 
 
-def notes(comparison: Comparison) -> tuple[str, ...]:
-    """The sentences below a table: what its numbers mean, and what they do not."""
+def notes(comparison: Comparison, *, short: bool = False) -> tuple[str, ...]:
+    """The sentences below a table: what its numbers mean, and what they do not. short: of one without g."""
     told = list(comparison.notes)
     if len(comparison.lines) > 1:
         known = any(not math.isnan(one.low) for line in comparison.lines for one in line.against.values())
-        how = (
-            "with the 95% t interval for new training seeds on these test items; g: in deviations among seeds (Hedges "
-            f"1981); p: {CORRECTIONS[comparison.correction]} over the groups of one metric"
-        )
+        how = "with the 95% t interval for new training seeds on these test items"
+        if not short:
+            how += "; g: in deviations among seeds (Hedges 1981)"
+        how += f"; p: {CORRECTIONS[comparison.correction]} over the groups of one metric"
         told.insert(0, f"Δ: from {comparison.baseline}, {how if known else 'without an interval'}")
     told += _wider(comparison)
     if any(not math.isnan(one.trained[0]) for line in comparison.lines for one in line.against.values()):
