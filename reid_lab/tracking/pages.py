@@ -17,7 +17,7 @@ from reid_lab.tracking.members import Member
 from reid_lab.tracking.mirror import journals
 from reid_lab.tracking.mlflow_store import STATUS_TAG, Location, Store
 from reid_lab.tracking.replay import Progress
-from reid_lab.tracking.runs import STUDIES
+from reid_lab.tracking.runs import STUDIES, find
 from reid_lab.tracking.workspace import WORKSPACE, View, apply_workspace, save_view
 
 ALL = "all runs"
@@ -59,22 +59,24 @@ def pages(
     finder = _Finder(runs, store, base, apply_workspace(store, runs / WORKSPACE))
     if not words and not studies:
         return finder.everything()
-    experiments, chosen, whole, missing = store.experiments(), list[str](), list(studies), list[str]()
-    tables: list[str] = []
+    experiments, there = store.experiments(), finder.studies()
+    chosen, whole, tables, faults = list[str](), list(studies), list[str](), list[Fault]()
     for word in words:
         if word in finder.folders:
             chosen.append(word)
-        elif word and (runs / STUDIES / word).is_dir():
+        elif word in there:
             whole.append(word)
         elif word in experiments:
             tables.append(word)
         elif finder.begun(word):
-            chosen.append(word)
+            try:
+                chosen.append(find(runs, word).run_id)
+            except RunError as error:
+                faults += error.faults  # several begin so
         else:
-            missing.append(word)
-    if missing:
-        there = {*finder.folders, *experiments, *finder.studies()}
-        raise RunError(*(Fault(_missing(word, there), str(runs)) for word in missing))
+            faults.append(Fault(_missing(word, {*finder.folders, *experiments, *there}), str(runs)))
+    if faults:
+        raise RunError(*faults)
     found = finder.chosen(chosen) if chosen else []
     for study in whole:
         found += finder.study(study)
@@ -133,9 +135,8 @@ class _Finder:
 
     def study(self, study: str) -> list[Page]:
         """The arms of a study with their trials and cells."""
-        folder = self.runs / STUDIES / study
-        if not folder.is_dir():
-            raise UserError(Fault(unknown("study", study, self.studies()), str(folder.parent)))
+        if study not in self.studies():
+            raise UserError(Fault(unknown("study", study, self.studies()), str(self.runs)))
         arms = [run for name, path in self.folders.items() if name.rpartition("/")[0] == study
                 and (run := self._mirrored(name, path))]  # fmt: skip
         if not arms:

@@ -1,4 +1,4 @@
-"""One laboratory of written runs, one mlflow server over it and one browser for all tests of the room.
+"""One laboratory of written runs, one mlflow server over it and one browser for all tests of the room (of one worker).
 
 The runs are written through the journal, as the engine writes them, and mirrored; nothing is trained. Screenshots lie
 in `.pytest_artifacts/browser/` of the folder from which the tests are started.
@@ -48,7 +48,6 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker("browser")
-            item.add_marker(pytest.mark.xdist_group("browser"))
 
 
 def write_run(runs: Path, number: int, *, rate: float, seed: int = 0, member: Member | None = None, quality: float):

@@ -149,6 +149,15 @@ def test_a_study_that_was_not_sent_is_told(shop, tmp_path, store):
         pages(tmp_path, store, BASE, ["late"])
 
 
+def test_an_ambiguous_beginning_and_a_word_for_a_folder_are_told(shop, store):
+    with pytest.raises(UserError) as error:
+        pages(shop, store, BASE, ["f", "..", ""])
+    first, second, third = map(str, error.value.faults)
+    assert first == f"{shop}: 'f' is ambiguous: fffffffffff0-1, fffffffffff1-1"
+    assert second.startswith(f"{shop}: no run, study or experiment '..'")
+    assert third.startswith(f"{shop}: no run, study or experiment ''")
+
+
 def test_files_are_selected_by_what_they_describe(shop, store, tmp_path, capsys, monkeypatch):
     (tmp_path / "ablation.yaml").write_text("base: pages.yaml\n")
     (tmp_path / "pages.yaml").write_text("name: pages\nmodel: {name: irra}\n")
