@@ -149,7 +149,10 @@ class ArmWork:
         asked = list(search.unfinished())
         wanted = self.target - counts["complete"] - counts["pruned"] - len(asked)
         while wanted > 0 and (not asked or search.open_batch):
-            asked.append(search.ask())
+            one = search.ask_within(self.target)
+            if one is None:
+                break  # another driver computes the rest
+            asked.append(one)
             wanted -= 1
         return [self._trial(one) for one in asked]
 

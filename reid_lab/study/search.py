@@ -184,26 +184,36 @@ class Search:
 
     def ask(self) -> Asked:
         """A new trial, with the next number; all trials of earlier batches should have been told."""
+        with self._at_work(exclusive=True):
+            return self._new()
+
+    def ask_within(self, most: int) -> Asked | None:
+        """As `ask`; None when so many trials are running, complete or pruned, whoever runs them."""
+        with self._at_work(exclusive=True):
+            if sum(trial.state.name != "FAIL" for trial in self._trials()) >= most:
+                return None
+            return self._new()
+
+    def _new(self) -> Asked:
         from optuna.trial import TrialState, create_trial
 
-        with self._at_work(exclusive=True):
-            trials = self._trials()
-            number = len(trials)
-            drawn = self._sampling.draw(number, trials)
-            trial_id = self._storage.optuna.create_new_trial(
-                self._study,
-                create_trial(
-                    state=TrialState.RUNNING,
-                    params=drawn.params,
-                    distributions=drawn.distributions,
-                    user_attrs={OWNER: myself()},
-                    system_attrs=drawn.system_attrs,
-                ),
-            )
-            self._running[number] = Running(trial_id)
-            self._storage.beat(trial_id)
-            self._live()
-            return self._asked(number, drawn)
+        trials = self._trials()
+        number = len(trials)
+        drawn = self._sampling.draw(number, trials)
+        trial_id = self._storage.optuna.create_new_trial(
+            self._study,
+            create_trial(
+                state=TrialState.RUNNING,
+                params=drawn.params,
+                distributions=drawn.distributions,
+                user_attrs={OWNER: myself()},
+                system_attrs=drawn.system_attrs,
+            ),
+        )
+        self._running[number] = Running(trial_id)
+        self._storage.beat(trial_id)
+        self._live()
+        return self._asked(number, drawn)
 
     @property
     def open_batch(self) -> bool:
