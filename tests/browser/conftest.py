@@ -159,11 +159,16 @@ def browser():
 
 
 @pytest.fixture
-def page(browser, request):
+def left():
+    """The addresses of requests that would have left the machine."""
+    return []
+
+
+@pytest.fixture
+def page(browser, request, left):
     """A page of a new profile, photographed at the end; a request that leaves the machine fails the test."""
     context = browser.new_context(viewport={"width": 1600, "height": 1000})
     context.set_default_timeout(30_000)
-    left = []
 
     def judge(route):
         host = urlsplit(route.request.url).hostname

@@ -103,3 +103,9 @@ def test_the_image_grid_has_the_ranked_list_at_its_step(site, page):
     page.get_by_placeholder("Search metric charts").fill("ranking")
     wait(page, "ranking_0")
     page.wait_for_function("() => [...document.images].some(image => image.naturalWidth > 200)")
+
+
+def test_a_request_that_leaves_the_machine_is_noticed_and_stopped(page, left):
+    page.set_content("<img src='http://192.0.2.1/one.png'>", wait_until="load")
+    assert left == ["http://192.0.2.1/one.png"]
+    left.clear()
