@@ -44,18 +44,24 @@ def sealed(facts: Mapping[str, Any]) -> dict[str, Any]:
     return {**facts, "sha256": hashlib.sha256(text.encode()).hexdigest()}
 
 
-def intact(facts: Mapping[str, Any]) -> bool:
-    """Whether the facts are as they were sealed."""
-    return sealed({key: value for key, value in facts.items() if key != "sha256"}) == dict(facts)
+def intact(text: str, facts: Mapping[str, Any]) -> bool:
+    """Whether a manifest's text is what was written: its facts as they were sealed, and no digit of them otherwise.
+
+    The last digit of a float may change without changing the float, hence the text.
+    """
+    return text == _text(facts) and sealed({k: v for k, v in facts.items() if k != "sha256"}) == dict(facts)
+
+
+def _text(facts: Mapping[str, Any]) -> str:
+    # A comment of HTML must not hold two hyphens.
+    return json.dumps(facts, indent=1, ensure_ascii=False).replace("--", "-\\u002d")
 
 
 def framed(body: str, facts: Mapping[str, Any], form: str) -> str:
     """A table with its manifest."""
     begin, before, prefix, end = _MARKS[form]
-    # A comment of HTML must not hold two hyphens.
-    text = json.dumps(sealed(facts), indent=1, ensure_ascii=False).replace("--", "-\\u002d")
     lines = [*([begin] if begin else ()), *body.splitlines()]
-    return "\n".join([*lines, before, *(prefix + line for line in text.splitlines()), end]) + "\n"
+    return "\n".join([*lines, before, *(prefix + line for line in _text(sealed(facts)).splitlines()), end]) + "\n"
 
 
 def blocks(text: str) -> Iterator[Block]:

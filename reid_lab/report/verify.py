@@ -53,7 +53,7 @@ def _block(block: Block, runs: Path) -> tuple[list[str], int, int]:
     if version != VERSION:
         return [f"the manifest is of version {version}; this code reads {VERSION}"], 0, 0
     faults = []
-    if not intact(facts):
+    if not intact(block.manifest, facts):
         faults.append("the manifest was changed after it was written")
     try:
         recipe = recipe_of(facts, runs)

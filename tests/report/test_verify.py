@@ -101,6 +101,14 @@ def test_every_changed_digit_is_found(runs, count):
     assert number + 1 == count
 
 
+def test_a_digit_that_changes_no_float_is_found(runs):
+    path = written(runs, metrics=["mAP"])
+    text = path.read_text()
+    value = repr(json.loads(next(blocks(text)).manifest)["groups"][0]["runs"][0]["metrics"]["test/mAP"])
+    path.write_text(text.replace(value, f"{value}0"))
+    assert faults(path, runs) == ["the manifest was changed after it was written"]
+
+
 def test_a_changed_result_is_found(runs):
     path = written(runs, metrics=["mAP"])
     run = json.loads(next(blocks(path.read_text())).manifest)["groups"][1]["runs"][0]
