@@ -12,9 +12,9 @@ import numpy as np
 
 from reid_lab.errors import Fault, UserError, unknown
 from reid_lab.report import stats
+from reid_lab.report.groups import Group, changes, shown
 from reid_lab.report.queries import by_identity
 from reid_lab.report.reading import COSTS, Run
-from reid_lab.report.selection import Group, changes, shown
 
 Correction = Literal["holm", "bh", "none"]
 CORRECTIONS: Mapping[str, str] = {

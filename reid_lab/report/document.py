@@ -14,9 +14,10 @@ from typing import Any, cast, final, get_args
 from reid_lab.errors import Fault, RunError, UserError, unknown
 from reid_lab.report import manifest, table
 from reid_lab.report.comparison import Comparison, Correction, compare
+from reid_lab.report.groups import Group
 from reid_lab.report.latex import latex
 from reid_lab.report.reading import full_name, read_run
-from reid_lab.report.selection import Group, select
+from reid_lab.report.selection import select
 from reid_lab.report.table import Grid, grid
 from reid_lab.tracking.provenance import source
 from reid_lab.tracking.runs import RunFolder, write_atomic

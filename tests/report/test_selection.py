@@ -3,7 +3,7 @@
 import pytest
 
 from reid_lab.errors import UserError
-from reid_lab.report.selection import changes, select
+from reid_lab.report.selection import select
 from tests.report.made import ablated, make, study
 
 
@@ -24,13 +24,6 @@ def test_a_study_is_chosen_by_its_file_and_by_its_name(runs):
         assert names(groups) == expected
         assert told == []
     assert groups[1].levels == {"mer": "off", "mlm": "on"}
-
-
-def test_an_arm_may_be_called_as_an_experiment_is(runs):
-    ablated(runs)
-    make(runs, 0, name="full", spec={"model.mer.rank": 16})
-    groups, _ = select(["ablation", "full"], runs)
-    assert [group.name for group in groups] == ["full", "no_mer", "mlm=deep", "full (full)"]
 
 
 def test_two_studies_may_share_arms(runs):
@@ -57,15 +50,6 @@ def test_an_experiment_gives_groups_of_one_spec(runs):
     assert sorted(names(groups).values()) == [[0, 1]] * 3
     assert {group.name for group in groups} >= {"irra"}
     assert told == []
-
-
-def test_a_group_is_named_by_its_one_change(runs):
-    make(runs, 0), make(runs, 0, name="other", spec={"model.mer.rank": 8})
-    twin = make(runs, 0, spec={"model.mer.rank": 8})
-    groups, _ = select(["irra"], runs)
-    assert len(groups) == 2
-    assert groups[1].name in ("irra (model.mer.rank: 8)", "irra (model.mer.rank: 4)")
-    assert {run.run_id for group in groups for run in group.runs} >= {twin.run_id}
 
 
 def test_a_run_is_chosen_by_id_and_by_its_beginning(runs):
@@ -103,13 +87,6 @@ def test_filters_narrow(runs, words, expected):
     make(runs, 0, name="c", spec={"model.name": "clip_mer", "model.mer.rank": 2})
     groups, _ = select(words, runs)
     assert sum(len(group.runs) for group in groups) == expected
-
-
-def test_groups_by_architecture_and_by_a_path(runs):
-    make(runs, 0), make(runs, 0, name="c", spec={"model.name": "clip_mer", "model.mer.rank": 2})
-    assert set(names(select(["data=synthetic"], runs, by=("architecture",))[0])) == {"irra", "clip_mer"}
-    groups = select(["data=synthetic"], runs, by=("model.mer.rank", "architecture"))[0]
-    assert set(names(groups)) == {"model.mer.rank=4, irra", "model.mer.rank=2, clip_mer"}
 
 
 @pytest.mark.parametrize(
@@ -171,10 +148,3 @@ def test_all_wrong_words_are_told_at_once(runs):
     with pytest.raises(UserError) as error:
         select(["nothing", "gone.yaml"], runs)
     assert len(error.value.faults) == 2
-
-
-def test_changes_leave_out_what_an_emptied_slot_held():
-    on, off = {"a": 1, "mer.rank": 4, "mer.alpha": 8}, {"a": 1, "mer": None}
-    assert changes(on, off) == ["mer: null"]
-    assert changes(off, on) == ["mer.rank: 4", "mer.alpha: 8"]
-    assert changes({"a": 1, "b": 2}, {"a": 1}) == ["b: absent"]
