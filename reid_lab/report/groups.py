@@ -14,7 +14,7 @@ SHORT = {"architecture": "model.name", "data": "data.name"}
 """Short names of paths of the spec, in filters and in `--by`."""
 
 ABSENT = "absent"
-SHORTEST = 40
+LONGEST = 40
 """A group is named by its one change when that is no longer; else by a number, and the table tells the changes."""
 
 
@@ -142,7 +142,7 @@ def _by_spec(found: Sequence[Run]) -> list[Group]:
     for name, alike in by_name.items():
         for number, members in enumerate(alike, 1):
             told = changes(alike[0][0].spec, members[0].spec)
-            short = f"{name} ({told[0]})" if len(told) == 1 and len(told[0]) <= SHORTEST else f"{name} #{number}"
+            short = f"{name} ({told[0]})" if len(told) == 1 and len(told[0]) <= LONGEST else f"{name} #{number}"
             groups.append(Group(short if number > 1 else name, tuple(members)))
     return groups
 
