@@ -232,6 +232,7 @@ class Driver:
         cells = {seed: arm.held(seed) for seed in self.seeds} if arm.reportable() else {}
         return {
             "name": arm.name,
+            "levels": dict(arm.arm.levels),
             "patch": dict(arm.arm.patch),
             "trials": {**arm.counts(), "target": arm.target},
             "lacking": list(arm.lacking),
