@@ -116,8 +116,8 @@ def test_opening_refuses_what_is_not_there(runs, store, free_port):
         return str(error.value)
 
     assert message(words=["unsent-1"]) == "run unsent-1 is not in mlflow yet; `reid-lab sync` sends it"
-    both = message(words=["nothing-1", "ira"]).splitlines()
-    assert both[0].startswith(f"{runs}: no run, study or experiment 'nothing-1'; `reid-lab list runs`")
+    both = message(words=["zzz", "ira"]).splitlines()
+    assert both[0].startswith(f"{runs}: no run, study or experiment 'zzz'; `reid-lab list runs`")
     assert both[1] == f"{runs}: no run, study or experiment 'ira'; did you mean 'irra'?"
     assert "unknown study 'irra_ablation'" in message(studies=["irra_ablation"])
     assert said == []
