@@ -1,0 +1,1 @@
+"""Figures of runs: drawn, written with their data, and checked like tables."""
