@@ -1,1 +1,124 @@
-"""Figures of runs: drawn, written with their data, and checked like tables."""
+"""Figures of runs: drawn, written as PNG, PDF and CSV, and checked like tables.
+
+`KINDS` are those that are drawn from records: journals, summaries, per-query results. To add one: write a function
+`Asked -> Drawn` (see `kind.py` and `style.py`; draw inside `with styled():`, raise `Lacking` with one line where the
+runs do not hold what is needed), add a line below, a section in docs/figures.md, and rows to the contract test. Its
+module is imported when it is drawn, so that listing the kinds needs neither matplotlib nor torch.
+
+Kinds that need weights or data belong to rooms of their own: a room keeps a mapping `KINDS` like this one, with
+`weights=True`, and `cli/figures.py` joins them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from reid_lab.report.figures.kind import Draw, Kind
+
+
+def _cmc() -> Draw:
+    from reid_lab.report.figures.curves import cmc
+
+    return cmc
+
+
+def _learning() -> Draw:
+    from reid_lab.report.figures.curves import learning
+
+    return learning
+
+
+def _decoupling() -> Draw:
+    from reid_lab.report.figures.curves import decoupling
+
+    return decoupling
+
+
+def _forest() -> Draw:
+    from reid_lab.report.figures.compared import forest
+
+    return forest
+
+
+def _cost() -> Draw:
+    from reid_lab.report.figures.compared import cost
+
+    return cost
+
+
+def _sensitivity() -> Draw:
+    from reid_lab.report.figures.compared import sensitivity
+
+    return sensitivity
+
+
+def _modalities() -> Draw:
+    from reid_lab.report.figures.matrices import modalities
+
+    return modalities
+
+
+def _parallel() -> Draw:
+    from reid_lab.report.figures.tuning import parallel
+
+    return parallel
+
+
+def _slices() -> Draw:
+    from reid_lab.report.figures.tuning import slices
+
+    return slices
+
+
+KINDS: Mapping[str, Kind] = {
+    "cmc": Kind(
+        "how many queries find their person among the first k, each group with a band over seeds",
+        "per-query results of the test (results/test.npz)",
+        _cmc,
+        options={"ranks": "the last rank (20)", "task": "a task of the protocol, such as CC or NIR+TEXT (all of them)"},
+    ),
+    "forest": Kind(
+        "each group's difference from the baseline with its interval",
+        "two groups or more",
+        _forest,
+    ),
+    "learning": Kind(
+        "metrics on val and losses against the epoch: the mean, and each seed thin",
+        "evaluations on val, or the records that --metric names (loss/total, lr/trunk, …)",
+        _learning,
+    ),
+    "decoupling": Kind(
+        "diagnostics of disentanglement against the epoch, a line for each arm",
+        "diagnostics such as diag/cos_matched or diag/hsic; --metric names others",
+        _decoupling,
+    ),
+    "sensitivity": Kind(
+        "a metric against one field of the spec, with a band over seeds",
+        "groups that differ in one field (--by PATH)",
+        _sensitivity,
+    ),
+    "cost": Kind(
+        "a metric against what it costs; what nothing else beats in both is the Pareto front",
+        "costs in the runs' summaries",
+        _cost,
+        options={"costs": "names with commas, such as parameters,latency (all that every run recorded)"},
+    ),
+    "modalities": Kind(
+        "modality × modality: how well each combination of query modalities retrieves",
+        "the 32 kinds of query of the omni protocol",
+        _modalities,
+    ),
+    "parallel": Kind(
+        "the trials of a tuning study as lines across their knobs",
+        "a study with finished trials",
+        _parallel,
+        of="trials",
+    ),
+    "slices": Kind(
+        "the objective of a tuning study's trials against each knob alone",
+        "a study with finished trials",
+        _slices,
+        of="trials",
+    ),
+}
+"""Name -> kind, of those drawn from records."""
