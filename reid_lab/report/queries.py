@@ -37,24 +37,67 @@ def by_identity(runs: Sequence[Run], metric: str) -> tuple[Array, tuple[bytes, .
     return np.stack(rows), about.pop()
 
 
-def _shares(run: Run, metric: str) -> tuple[Array, tuple[bytes, ...]] | None:
+def cmc(run: Run, ranks: Sequence[int], task: str = "") -> Array | None:
+    """The percentage of queries that find their person among the first k, for each k of `ranks`.
+
+    task: one of the protocol's; empty for what the protocol reports as a whole. None where a run kept no queries, or
+    where they do not explain every `R1`, `R5`, … that its journal holds.
+    """
+    head = f"test/{task}/" if task else "test/"
+    recorded = [name for name in run.metrics if name.startswith(f"{head}R") and name[len(head) + 1 :].isdecimal()]
+    columns = _kept(run)
+    if columns is None or not recorded:
+        return None
+    for weights in _sums(task, _tasks(columns)):
+        if all(_explains(run, columns, weights, metric) is not None for metric in recorded):
+            rates = [_combined(columns, weights, f"R{rank}") for rank in ranks]
+            return np.array([np.nan if rate is None else rate[0].mean() for rate in rates])
+    return None
+
+
+def _kept(run: Run) -> Mapping[str, NDArray[np.generic]] | None:
     kept = run.folder.results / "test.npz"
-    split, _, name = metric.partition("/")
-    head, _, last = name.rpartition("/")
-    if split != "test" or not kept.is_file() or not _needed(last):
+    if not kept.is_file():
         return None
     with np.load(kept, allow_pickle=False) as columns:
-        tasks = sorted(key.removesuffix("pids").removesuffix("/") for key in columns.files if key.endswith("pids"))
-        for weights in _sums(head, tasks):
-            parts = {}
-            for task in weights:
-                prefix = f"{task}/" if task else ""
-                parts[task] = _of_task({key: columns[prefix + key] for key in _needed(last)}, last)
-            found = _weighted(parts, weights)
-            # A protocol may sum its tasks up otherwise: then its queries do not explain the metric.
-            if found is not None and np.isclose(found.mean(), run.metrics[metric], rtol=1e-9, atol=1e-9):
-                return found, tuple(part[0].tobytes() for part in parts.values() if part is not None)
+        return {key: columns[key] for key in columns.files}
+
+
+def _tasks(columns: Mapping[str, NDArray[np.generic]]) -> list[str]:
+    return sorted(key.removesuffix("pids").removesuffix("/") for key in columns if key.endswith("pids"))
+
+
+def _shares(run: Run, metric: str) -> tuple[Array, tuple[bytes, ...]] | None:
+    split, _, name = metric.partition("/")
+    head, _, last = name.rpartition("/")
+    columns = _kept(run) if split == "test" and _needed(last) else None
+    if columns is not None:
+        for weights in _sums(head, _tasks(columns)):
+            found = _explains(run, columns, weights, metric)
+            if found is not None:
+                return found
     return None
+
+
+def _explains(
+    run: Run, columns: Mapping[str, NDArray[np.generic]], weights: Mapping[str, float], metric: str
+) -> tuple[Array, tuple[bytes, ...]] | None:
+    """The shares of a metric if these weights give it: a protocol may sum its tasks up otherwise."""
+    found = _combined(columns, weights, metric.rpartition("/")[2])
+    explained = found is not None and np.isclose(found[0].mean(), run.metrics[metric], rtol=1e-9, atol=1e-9)
+    return found if explained else None
+
+
+def _combined(
+    columns: Mapping[str, NDArray[np.generic]], weights: Mapping[str, float], last: str
+) -> tuple[Array, tuple[bytes, ...]] | None:
+    """Each identity's share of `R1`, `mAP`, … of tasks summed up so, and the queries that it is about."""
+    parts = {}
+    for task in weights:
+        prefix = f"{task}/" if task else ""
+        parts[task] = _of_task({key: columns[prefix + key] for key in _needed(last)}, last)
+    found = _weighted(parts, weights)
+    return None if found is None else (found, tuple(part[0].tobytes() for part in parts.values() if part is not None))
 
 
 def _sums(head: str, tasks: Sequence[str]) -> Iterator[Mapping[str, float]]:

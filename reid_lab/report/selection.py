@@ -71,7 +71,7 @@ def _is_file(word: str) -> bool:
 
 def _choose(word: str, runs: Path, chosen: _Chosen, known: dict[str, Run]) -> None:
     """Adds what one word chooses."""
-    state = _study(word, runs)
+    state = study_state(word, runs)
     if state is not None:
         _take_study(state, runs, chosen)
         return
@@ -138,7 +138,7 @@ def _studies(runs: Path) -> dict[str, Path]:
     return {path.parent.name: path for path in sorted((runs / STUDIES).glob("*/state.json"))}
 
 
-def _study(word: str, runs: Path) -> Mapping[str, Any] | None:
+def study_state(word: str, runs: Path) -> Mapping[str, Any] | None:
     """The state of the study of this file or name; None when the word is neither."""
     states = _studies(runs)
     if not _is_file(word):
