@@ -30,6 +30,7 @@ from reid_lab.assembly import (
     open_source,
 )
 from reid_lab.contracts import RunResult
+from reid_lab.data.contents import contents
 from reid_lab.data.items import left_out_in_words
 from reid_lab.data.loader import TrainStream
 from reid_lab.data.protocols import Retrieval
@@ -39,7 +40,7 @@ from reid_lab.engine.checkpoint import drop_state, load_weights, saved_step
 from reid_lab.engine.evaluate import peak_memory
 from reid_lab.engine.fit import fit
 from reid_lab.engine.plan import FitPlan
-from reid_lab.engine.runtime import Runtime
+from reid_lab.engine.runtime import Runtime, computing
 from reid_lab.engine.silent import Mute
 from reid_lab.engine.terms import check_stages
 from reid_lab.errors import DataError, UserError
@@ -99,7 +100,7 @@ def run(
             training = _prepared(spec, whole)
             sources = dict(whole.dataset.sources)
             facts = {"identity": name, **identity_parts, "facts": asdict(whole.facts), "sources": sources}
-            with _opened(folder, loaded, runtime, facts, member) as book:
+            with _opened(folder, loaded, runtime, facts, member, whole) as book:
                 _tell_left_out(whole, book, console)
                 if runtime.main_only(lambda: folder.finished("fit")):
                     runtime.main_only(lambda: tell(folder, on_eval))
@@ -180,13 +181,22 @@ def _opened_once(spec: RunSpec, labels: Labels | None, runtime: Runtime) -> Sour
 
 @contextmanager
 def _opened(
-    folder: RunFolder, loaded: Loaded, runtime: Runtime, facts: dict[str, Any], member: Member | None
+    folder: RunFolder, loaded: Loaded, runtime: Runtime, facts: dict[str, Any], member: Member | None, whole: Source
 ) -> Iterator[Journal | None]:
     """The run's folder, as `tracking.opening.opened`; on ranks other than the first, nothing."""
     if not runtime.is_main:
         yield None
         return
-    with opened(folder, loaded, facts, device=str(runtime.device), world=runtime.world, member=member) as journal:
+    with opened(
+        folder,
+        loaded,
+        facts,
+        device=str(runtime.device),
+        world=runtime.world,
+        member=member,
+        computing=computing(runtime.device),
+        data=contents(whole.dataset),
+    ) as journal:
         yield journal
 
 

@@ -22,6 +22,7 @@ from reid_lab.cli import (
     init,
     inspection,
     listing,
+    replay,
     study,
     tracking,
     weights,
@@ -38,6 +39,7 @@ app.add_typer(experiments.app)
 app.add_typer(study.app, name="study")
 app.add_typer(evaluation.app)
 app.add_typer(compare.app)
+app.add_typer(replay.app)
 app.add_typer(inspection.app)
 app.add_typer(weights.app)
 app.add_typer(init.app)

@@ -153,6 +153,24 @@ class Runtime:
         return [_unpack(buffer, fact) for buffer, fact in zip(buffers, facts, strict=True)]
 
 
+def computing(device: torch.device) -> dict[str, Any]:
+    """What torch computes with here, as plain data: what may decide bits beside the code, the spec and versions."""
+    build = torch.__config__.parallel_info().split("Environment variables:")[0]
+    libraries = [line.strip() for line in build.splitlines() if "get_" not in line and "concurrency" not in line]
+    facts: dict[str, Any] = {
+        "threads": torch.get_num_threads(),
+        "capability": torch.backends.cpu.get_cpu_capability(),
+        "deterministic": torch.get_deterministic_debug_mode(),
+        "libraries": [line for line in libraries if line],
+    }
+    if device.type == "cuda":
+        facts["gpu"] = torch.cuda.get_device_name(device)
+        facts["cuda"] = str(torch.version.cuda)
+        facts["cudnn"] = torch.backends.cudnn.version()
+        facts["tf32"] = [torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32]
+    return facts
+
+
 def _unpack(buffer: Tensor, fact: Sequence[tuple[str, tuple[int, ...], torch.dtype]]) -> dict[str, Tensor]:
     found, at = {}, 0
     for name, shape, dtype in fact:

@@ -18,9 +18,12 @@ from reid_lab.tracking.lock import RunLock
 from reid_lab.tracking.members import Member, enter
 from reid_lab.tracking.mirror import Mirror
 from reid_lab.tracking.mlflow_store import Store
-from reid_lab.tracking.provenance import environment, source
+from reid_lab.tracking.provenance import environment, source, sources
 from reid_lab.tracking.records import curve, seconds_spent
 from reid_lab.tracking.runs import RunFolder, write_atomic
+
+INPUTS = "inputs.json"
+"""The digests of the code's files and of the data's parts, for a replay to name which of them differ."""
 
 FAILURE = "failure.txt"
 """The traceback of a run that failed, where it was no mistake of the user."""
@@ -35,17 +38,21 @@ def opened(
     device: str,
     world: int = 1,
     member: Member | None = None,
+    computing: Mapping[str, Any] | None = None,
+    data: Mapping[str, str] | None = None,
 ) -> Iterator[Journal]:
     """The journal of a run that is computed inside; how that ends is recorded.
 
-    facts: what the identity is made of (`identity.json`). device, world: where, in how many processes.
+    facts: what the identity is made of (`identity.json`). device, world: where, in how many processes. computing:
+    what torch computes with there. data: the parts of the data with their digests; kept with those of the code's files.
     Raises `RunError` when another process works on the run, and whatever is raised inside.
     """
     spec = loaded.spec
     with RunLock(folder.path), Journal(folder.journal, strict=device == "cpu") as journal:
         mirror: Mirror | None = None
         try:
-            _begin(folder, loaded, journal, facts, device, world)
+            _keep_inputs(folder, data or {})
+            _begin(folder, loaded, journal, facts, {**environment(device), "computing": dict(computing or {})}, world)
             if member is not None:
                 enter(journal, member)
             if spec.tracking.uri != "off":
@@ -90,18 +97,29 @@ def _pruned(folder: RunFolder, loaded: Loaded, reason: str) -> dict[str, Any]:
     }
 
 
+def _keep_inputs(folder: RunFolder, data: Mapping[str, str]) -> None:
+    """Writes down what a replay compares with: the digest of every file of the code, and of the data's parts."""
+    write_atomic(folder.path / INPUTS, json.dumps({"code": sources(), "data": dict(data)}, indent=0))
+
+
 def _begin(
-    folder: RunFolder, loaded: Loaded, journal: Journal, facts: Mapping[str, Any], device: str, world: int
+    folder: RunFolder,
+    loaded: Loaded,
+    journal: Journal,
+    facts: Mapping[str, Any],
+    surroundings: Mapping[str, Any],
+    world: int,
 ) -> None:
-    """Records what is going to be computed, and from what."""
+    """Records what is going to be computed, from what, and in which surroundings."""
     spec, code = loaded.spec, source()
     changes = code.pop("diff", "")
     written = resolved_yaml(loaded)
     write_atomic(folder.path / "spec.yaml", written)
     facts = {**facts, "spec_file": hashlib.sha256(written.encode()).hexdigest()}
     write_atomic(folder.path / "identity.json", json.dumps(facts, indent=1))
-    write_atomic(folder.path / "environment.json", json.dumps({**environment(device), **code}, indent=1))
+    write_atomic(folder.path / "environment.json", json.dumps({**surroundings, **code}, indent=1))
     write_atomic(folder.path / "changes.diff", changes)
+    device = str(surroundings["device"])
     tags = {"reid_lab.seed": str(spec.seed), "reid_lab.identity": facts["identity"], "reid_lab.device": device}
     if code:
         tags |= {"mlflow.source.git.commit": code["commit"], "mlflow.source.git.branch": code.get("branch", "")}
@@ -119,7 +137,7 @@ def _begin(
     )
     for leaf in walk(spec):
         if not leaf.local:
-            journal.record("param", leaf.path, 0, _plain(leaf.value))
+            journal.record("param", leaf.path, 0, plain(leaf.value))
     journal.record("param", "world_size", 0, world)  # losses agree to 1e-5 only between different sizes
     for name, digest in {spec.data.name: facts["data"], **facts["sources"]}.items():
         journal.record("input", name, 0, {"digest": digest})
@@ -129,8 +147,8 @@ def _begin(
     journal.flush()
 
 
-def _plain(value: Any) -> Any:
-    """A field's value as plain data (stages are sections in a tuple)."""
+def plain(value: Any) -> Any:
+    """A field's value as a journal holds it (stages are sections in a tuple)."""
     if hasattr(value, "model_dump"):
         return value.model_dump(mode="json")
-    return [_plain(v) for v in value] if isinstance(value, tuple | list) else value
+    return [plain(v) for v in value] if isinstance(value, tuple | list) else value

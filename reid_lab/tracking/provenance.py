@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import os
 import platform
@@ -11,7 +12,33 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("reid-lab", "torch", "transformers", "safetensors", "numpy", "pillow", "pydantic", "mlflow")
+PACKAGES = (
+    "reid-lab",
+    "torch",
+    "transformers",
+    "tokenizers",
+    "safetensors",
+    "numpy",
+    "pillow",
+    "pydantic",
+    "mlflow",
+)
+SETTINGS = (
+    "ATEN_CPU_CAPABILITY",
+    "DNNL_MAX_CPU_ISA",
+    "ONEDNN_MAX_CPU_ISA",
+    "MKL_CBWR",
+    "MKL_DYNAMIC",
+    "MKL_ENABLE_INSTRUCTIONS",
+    "OMP_DYNAMIC",
+    "OMP_THREAD_LIMIT",
+    "OPENBLAS_CORETYPE",
+    "CUBLAS_WORKSPACE_CONFIG",
+    "NVIDIA_TF32_OVERRIDE",
+)
+"""Variables of the environment that may decide bits; threads are set by a run itself."""
+
+PACKAGE = Path(__file__).parents[1]
 
 
 def _git(*arguments: str, folder: Path) -> str | None:
@@ -38,6 +65,13 @@ def source() -> dict[str, str]:
     return {**found, "branch": branch.strip()} if branch else found
 
 
+def sources(package: Path = PACKAGE) -> dict[str, str]:
+    """The code itself: path of each module, from the folder that holds the package -> sha256 of the file."""
+    root = package.parent
+    files = sorted(package.rglob("*.py"))
+    return {file.relative_to(root).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+
+
 def processor() -> str:
     """The model name of the CPU."""
     try:
@@ -47,6 +81,16 @@ def processor() -> str:
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
 
 
+def model_of_processor() -> str:
+    """Family and model of the CPU: its name alone can stand for several generations. Empty where nothing tells."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return ""
+    facts = dict(reversed([line.split(":", 1) for line in lines if line.startswith(("cpu family", "model\t"))]))
+    return ", ".join(f"{name.strip()} {value.strip()}" for name, value in sorted(facts.items()))
+
+
 def environment(device: str) -> dict[str, Any]:
     """Versions and machine, as plain data."""
     packages: Mapping[str, str] = {name: _version(name) for name in PACKAGES}
@@ -54,8 +98,10 @@ def environment(device: str) -> dict[str, Any]:
         "python": sys.version.split()[0],
         "platform": platform.platform(),
         "cpu": processor(),
+        "cpu_model": model_of_processor(),
         "cores": os.cpu_count(),
         "device": device,
+        "settings": {name: os.environ[name] for name in SETTINGS if name in os.environ},
         "packages": dict(packages),
     }
 

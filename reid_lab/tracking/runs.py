@@ -2,6 +2,7 @@
 
     RUNS/<identity[:12]>-<attempt>/
         spec.yaml  identity.json  environment.json  changes.diff     what is computed, from what
+        inputs.json                                                   digests of code and data, for a replay
         journal.jsonl                                                 what happened
         checkpoints/{last,best}.safetensors
         refit/{last,best}.safetensors                                 of `fit_on: train+val`
