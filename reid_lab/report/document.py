@@ -92,9 +92,7 @@ def chosen(
     if form is not None and form not in FORMATS:
         faults.append(unknown("format", form, FORMATS))
     if form is None and out is not None and out.suffix not in ENDINGS:
-        faults.append(
-            f"--out {out}: a file that ends so has no format here; allowed: {', '.join(ENDINGS)}, or --format"
-        )
+        faults.append(_formless(out))
     if correction not in get_args(Correction):
         faults.append(unknown("correction", correction, get_args(Correction)))
     if faults:
@@ -103,6 +101,17 @@ def chosen(
     shown = form or ("table" if out is None else ENDINGS[out.suffix])
     kind = cast(Correction, correction)
     return Recipe(tuple(groups), tuple(metrics), baseline, kind, queries, ablation, shown, tuple(told))
+
+
+def form_of(path: Path) -> str:
+    """The format of a file that ends so. Raises `UserError` where there is none."""
+    if path.suffix not in ENDINGS:
+        raise UserError(_formless(path))
+    return ENDINGS[path.suffix]
+
+
+def _formless(path: Path) -> str:
+    return f"--out {path}: a file that ends so has no format here; allowed: {', '.join(ENDINGS)}, or --format"
 
 
 def body(recipe: Recipe) -> str:

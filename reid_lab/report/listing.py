@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,7 @@ def run_rows(runs: Path) -> Iterator[tuple[str, ...]]:
     for folder in folders(runs):
         found = folder.summary()
         found = found if "name" in found else {**found, **_begun(folder)}
-        stages = found.get("stages", [])
-        state = "imported" if "imported" in found else _state(folder, stages)
-        state = ", ".join((state, *marks(found.get("selected_on", ""), found.get("fitted_on", "train"))))
+        state = state_of(folder, found)
         val, test = found.get("val") or {}, found.get("test") or {}
         numbers = [f"{m[k]:.2f}" if k in m else "" for m, k in ((val, "mAP"), (test, "mAP"), (test, "R1"))]
         yield folder.run_id, str(found.get("name", "")), str(found.get("seed", "")), state, *numbers
@@ -33,6 +31,16 @@ def _begun(folder: RunFolder) -> dict[str, Any]:
         return {}
     value = first[0].value
     return {"name": value["experiment"], "seed": value["tags"].get("reid_lab.seed", "")}
+
+
+def state_of(folder: RunFolder, summary: Mapping[str, Any] | None = None) -> str:
+    """How a run stands: finished, pruned, imported, running, fitted or unfinished, with its marks.
+
+    summary: the folder's, when the caller has it.
+    """
+    found = folder.summary() if summary is None else summary
+    state = "imported" if "imported" in found else _state(folder, found.get("stages", ()))
+    return ", ".join((state, *marks(found.get("selected_on", ""), found.get("fitted_on", "train"))))
 
 
 def _state(folder: RunFolder, stages: Sequence[str]) -> str:

@@ -43,6 +43,23 @@ class View(ABC):
         return
 
 
+@final
+class Nothing(View):
+    """Shows nothing."""
+
+    def started(self, job: Job) -> None:
+        """See `View`."""
+
+    def evaluated(self, job: Job, ordinal: int, value: float) -> None:
+        """See `View`."""
+
+    def ended(self, job: Job, outcome: Outcome) -> None:
+        """See `View`."""
+
+    def progress(self, state: Mapping[str, Any]) -> None:
+        """See `View`."""
+
+
 def view() -> View:
     """The view that fits the terminal."""
     console = Console(file=sys.stderr)
