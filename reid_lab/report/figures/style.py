@@ -103,10 +103,29 @@ def look(place: int) -> dict[str, Any]:
     }
 
 
-def explained(figure: Figure, caption: str) -> None:
-    """Sets the caption in small grey letters below the figure, as wide as the figure is."""
-    width = int(figure.get_figwidth() * 18.5)
-    figure.supxlabel("\n".join(textwrap.wrap(caption, width)), fontsize=6.5, color="#555555", x=0.01, ha="left")
+def legend(axes: Axes, place: str = "best", *, shared: Figure | None = None) -> None:
+    """Names the groups: inside of `axes`, or above all panels of `shared`; outside where there are many."""
+    handles, names = axes.get_legend_handles_labels()
+    if len(names) < 2 and shared is None:
+        place = place if names else ""
+    if not names or not place:
+        return
+    if shared is None and len(names) <= 6:
+        axes.legend(loc=place)
+        return
+    figure = axes.figure if shared is None else shared
+    assert isinstance(figure, Figure)
+    widest = max(map(len, names))
+    columns = max(1, min(len(names), int(figure.get_figwidth() * 12 / (widest + 6))))
+    figure.legend(handles, names, loc="outside upper center", ncols=columns)
+
+
+def captioned(figure: Figure, *parts: str) -> str:
+    """Sets the caption in small grey letters below the figure, as wide as the figure is, and returns it."""
+    caption = " ".join(part for part in parts if part)
+    lines = textwrap.wrap(caption, int(figure.get_figwidth() * 20))
+    figure.supxlabel("\n".join(lines), fontsize=6.5, color="#555555", x=0.01, ha="left")
+    return caption
 
 
 def written(drawn: Drawn, folder: Path, facts: Mapping[str, Any]) -> tuple[Path, ...]:
