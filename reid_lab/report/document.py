@@ -6,7 +6,7 @@ import importlib.metadata
 import math
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast, final, get_args
@@ -16,7 +16,7 @@ from reid_lab.report import manifest, table
 from reid_lab.report.comparison import Comparison, Correction, compare
 from reid_lab.report.groups import Group
 from reid_lab.report.latex import latex
-from reid_lab.report.reading import full_name, read_run
+from reid_lab.report.reading import Run, full_name, read_run
 from reid_lab.report.selection import select
 from reid_lab.report.table import Grid, grid
 from reid_lab.tracking.provenance import source
@@ -119,50 +119,55 @@ def body(recipe: Recipe) -> str:
     return FORMATS[recipe.form](recipe.compared()[1])
 
 
-def document(recipe: Recipe) -> str:
-    """The table with its manifest."""
+def document(recipe: Recipe, command: str | None = None) -> str:
+    """The table with its manifest. command: that made it; by default that of this process."""
     comparison, made = recipe.compared()
-    return manifest.framed(FORMATS[recipe.form](made), _facts(recipe, comparison, made), recipe.form)
+    facts = _facts(recipe, comparison, made, command)
+    return manifest.framed(FORMATS[recipe.form](made), facts, recipe.form)
 
 
-def write(recipe: Recipe, path: Path) -> None:
-    """Writes the table with its manifest, whole or not at all. Raises `UserError` where that cannot be."""
-    text = document(recipe)
+def write(recipe: Recipe, path: Path, command: str | None = None) -> None:
+    """Writes the table with its manifest, whole or not at all. Raises `UserError` where that cannot be.
+
+    command: that made it; by default that of this process.
+    """
+    text = document(recipe, command)
     try:
         write_atomic(path, text)
     except OSError as error:
         raise UserError(Fault(f"cannot be written: {(error.strerror or str(error)).lower()}", str(path))) from None
 
 
-def _facts(recipe: Recipe, comparison: Comparison, made: Grid) -> dict[str, Any]:
+def _facts(recipe: Recipe, comparison: Comparison, made: Grid, command: str | None) -> dict[str, Any]:
+    about = origin(recipe.groups, lambda run: {full_name(m): run.metric(m) for m in comparison.metrics}, command)
+    return {**about, "table": recipe.plain(), "cells": cells(made)}
+
+
+def origin(
+    groups: Sequence[Group], metrics: Callable[[Run], Mapping[str, float]], command: str | None = None
+) -> dict[str, Any]:
+    """What every manifest tells: command (by default that of this process), code, groups, runs and their metrics."""
     code = source()
     return {
         "version": manifest.VERSION,
-        "command": shlex.join(["reid-lab", *sys.argv[1:]]),
+        "command": command or shlex.join(["reid-lab", *sys.argv[1:]]),
         "code": {
             "reid-lab": importlib.metadata.version("reid-lab"),
             "commit": code.get("commit", ""),
             "changed": bool(code.get("diff")),
         },
-        "metrics_version": recipe.groups[0].runs[0].metrics_version,
-        "table": recipe.plain(),
+        "metrics_version": groups[0].runs[0].metrics_version,
         "groups": [
             {
                 "name": group.name,
                 "levels": dict(group.levels),
                 "runs": [
-                    {
-                        "run": run.run_id,
-                        "identity": run.identity,
-                        "seed": run.seed,
-                        "metrics": {full_name(m): run.metric(m) for m in comparison.metrics},
-                    }
+                    {"run": run.run_id, "identity": run.identity, "seed": run.seed, "metrics": dict(metrics(run))}
                     for run in group.runs
                 ],
             }
-            for group in recipe.groups
+            for group in groups
         ],
-        "cells": cells(made),
     }
 
 
@@ -180,6 +185,22 @@ def cells(made: Grid) -> dict[str, dict[str, list[float | None]]]:
 
 def recipe_of(facts: Mapping[str, Any], runs: Path) -> Recipe:
     """The recipe that a manifest tells, its runs read anew. Raises `UserError` with every run that is gone."""
+    groups = groups_of(facts, runs)
+    how = facts["table"]
+    return Recipe(
+        groups,
+        tuple(how["metrics"]),
+        how["baseline"],
+        how["correction"],
+        how["queries"],
+        how["ablation"],
+        how["format"],
+        tuple(how["told"]),
+    )
+
+
+def groups_of(facts: Mapping[str, Any], runs: Path) -> tuple[Group, ...]:
+    """The groups that a manifest tells, their runs read anew. Raises `UserError` with every run that is gone."""
     groups, faults = [], list[Fault]()
     for told in facts["groups"]:
         found = []
@@ -192,14 +213,4 @@ def recipe_of(facts: Mapping[str, Any], runs: Path) -> Recipe:
         groups.append(Group(told["name"], tuple(found), told["levels"]))
     if faults:
         raise RunError(*faults)
-    how = facts["table"]
-    return Recipe(
-        tuple(groups),
-        tuple(how["metrics"]),
-        how["baseline"],
-        how["correction"],
-        how["queries"],
-        how["ablation"],
-        how["format"],
-        tuple(how["told"]),
-    )
+    return tuple(groups)
