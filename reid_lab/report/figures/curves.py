@@ -12,7 +12,7 @@ from reid_lab.errors import UserError, nearest
 from reid_lab.report import stats
 from reid_lab.report.figures.kind import Asked, Lacking
 from reid_lab.report.figures.style import Drawn, captioned, legend, look, sheet, styled
-from reid_lab.report.figures.words import about, band, mean_of
+from reid_lab.report.figures.words import about, band, mean_of, seeds
 from reid_lab.report.groups import Group
 from reid_lab.report.queries import cmc as rates_of
 from reid_lab.report.reading import Run
@@ -143,8 +143,12 @@ def _over_time(name: str, title: str, asked: Asked, names: Sequence[str], found:
         gaps = sum(row["value"] is None or not np.isfinite(row["value"]) for row in rows)  # type: ignore[call-overload]
         holes = f" {gaps} values are NaN and leave gaps." if gaps else ""
         single = all(len(group.runs) == 1 for group in asked.groups)
-        how = "A single seed: no mean." if single else "Thick: the mean where every seed has a value; thin: each seed."
-        caption = captioned(figure, f"{title}. {how}{holes}", about(asked, None))
+        alone, each = (
+            "nothing can be concluded about new ones.",
+            "Thick: the mean where every seed has a value; thin: each.",
+        )
+        how = f"A single seed: {alone}" if single else each
+        caption = captioned(figure, f"{title}; {seeds(asked.groups)}. {how}{holes}", about(asked, None))
     return Drawn(name, figure, rows, caption)
 
 

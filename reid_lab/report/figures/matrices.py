@@ -27,14 +27,14 @@ def modalities(asked: Asked) -> Drawn:
     for run in asked.members:
         if f"{split}/{QUERY_KINDS[-1]}/{last}" not in run.metrics:
             raise Lacking(f"modalities needs the omni protocol; {run.run_id} has no {split}/{QUERY_KINDS[-1]}/{last}")
-    comparison = asked.compared([f"{split}/{kind}/{last}" for kind in QUERY_KINDS])
+    comparison = asked.compared([full_name(metric)])
     columns = [*(f"+ {one}" for one in ONE), *(f"all but {one}" for one in ONE), "all"]
     rows: list[dict[str, object]] = []
     cells: dict[str, dict[tuple[str, str], float]] = {}
     for line in comparison.lines:
         own = cells.setdefault(line.group.name, {})
         for kind in QUERY_KINDS:
-            values = line.values[f"{split}/{kind}/{last}"]
+            values = [run.metric(f"{split}/{kind}/{last}") for run in line.group.runs]
             found = mean_of(values)
             own[_place(kind)] = float(found.mean)
             about_it = {"group": line.group.name, "query": kind, "anchor": _place(kind)[0], "column": _place(kind)[1]}
@@ -122,12 +122,12 @@ def filled(
                 red, green, blue, _ = colours((value - low) / (high - low))
                 ink = "black" if 0.299 * red + 0.587 * green + 0.114 * blue > 0.5 else "white"
                 axes.text(column, row, f"{value:.{digits}f}", ha="center", va="center", fontsize=8, color=ink)
-    axes.set_xticks(range(len(columns)), labels=columns)
+    axes.set_xticks(range(len(columns)), labels=[name.replace("all but ", "all but\n") for name in columns])
     axes.set_yticks(range(len(rows)), labels=rows)
     axes.tick_params(length=0)
     axes.grid(visible=False)
     axes.spines[:].set_visible(False)
-    if max(map(len, columns)) > 9:
+    if max(map(len, columns)) > 12:
         axes.tick_params(axis="x", labelrotation=30)
         for text in axes.get_xticklabels():
             text.set_horizontalalignment("right")

@@ -48,7 +48,7 @@ class _Knob:
         first, last = bend(low), bend(high)
         at = {name: (bend(value) - first) / (last - first) for name, value in names.items()}
         middle = math.exp((first + last) / 2) if bend is math.log else (first + last) / 2
-        return cls(path, at, ((0.0, f"{low:.3g}"), (0.5, f"{middle:.3g}"), (1.0, f"{high:.3g}")))
+        return cls(path, at, ((0.0, _rounded(low)), (0.5, _rounded(middle)), (1.0, _rounded(high))))
 
 
 def parallel(asked: Asked) -> Drawn:
@@ -187,6 +187,11 @@ def _scatter(
     panels[0].set_title(title, loc="left")
     for axes in panels[len(paths) :]:
         axes.set_axis_off()
+
+
+def _rounded(value: float) -> str:
+    mantissa, _, exponent = f"{value:.2e}".partition("e")
+    return f"{mantissa}e{int(exponent)}" if 0 < abs(value) < 0.001 else f"{value:.3g}"
 
 
 def _short(paths: Sequence[str]) -> list[str]:

@@ -40,7 +40,7 @@ def band(groups: Sequence[Group], what: str = "Band") -> str:
 
 def about(asked: Asked, comparison: Comparison | None) -> str:
     """What was measured, on what, and what was left out, as sentences."""
-    notes = list(comparison.notes[:1]) if comparison is not None else [f"{seeds(asked.groups)}"]
+    notes = list(comparison.notes[:1]) if comparison is not None else []
     marks = {mark for line in comparison.lines for mark in line.marks} if comparison is not None else set()
     if "†" in marks:
         notes.append("selected on TEST: the best of several looks, no estimate of anything new")
