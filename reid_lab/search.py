@@ -238,11 +238,13 @@ class _Gallery:
     root: str | None = None  # of the data set's paths
 
 
-def _store(model: _Model, *more: str) -> Path:
-    """Where embeddings are kept: named by everything that decides them beside the files themselves."""
-    parts = model.parts
+def store(parts: Parts, weights: str, *more: str) -> Path:
+    """Where embeddings are kept: named by everything that decides them beside the files themselves.
+
+    weights: the sha256 of the model's weights. more: what tells the items.
+    """
     about = {
-        "weights": model.weights,
+        "weights": weights,
         "model": parts.spec.model.model_dump(mode="json"),
         "versions": [architecture(parts.spec).result_version, DATA_VERSION],
         "inputs": {role: asdict(replace(wanted, tokenize=None)) for role, wanted in parts.model.inputs.items()},
@@ -263,7 +265,7 @@ def _folder(model: _Model, role: str, folder: Path, say: Callable[[str], None]) 
         size = model.parts.spec.eval.batch
         return np.concatenate([_readable(model, role, folder, part[k : k + size]) for k in range(0, len(part), size)])
 
-    found = kept.embedded(folder, names, _store(model, role, os.path.realpath(folder)), embed)
+    found = kept.embedded(folder, names, store(model.parts, model.weights, role, os.path.realpath(folder)), embed)
     notes = [found.problem] if found.problem else []
     broken = np.flatnonzero(~np.isfinite(found.vectors).all(axis=1))
     if len(broken):
@@ -317,7 +319,7 @@ def _own(model: _Model, say: Callable[[str], None]) -> _Gallery:
         return replace(parts, loader=Loader(dataset, parts.model.inputs)).embed(groups).numpy()  # type: ignore[no-any-return]
 
     members = hashlib.sha256(b"".join(role.encode() + column.tobytes() for role, column in groups.members.items()))
-    found = kept.remembered(_store(model, dataset.digest, members.hexdigest()), embed)
+    found = kept.remembered(store(parts, model.weights, dataset.digest, members.hexdigest()), embed)
     names = [items.path[k] or f"image {items.image_id[k]}" for k in numbers]
 
     def picture(number: int) -> Image:

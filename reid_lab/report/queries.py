@@ -7,11 +7,14 @@ share is its value; the shares of a person's queries are summed, since they are 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from reid_lab.data.omni import AVERAGES
+from reid_lab.errors import Fault, RunError, unknown
 from reid_lab.report.reading import Run, full_name
 
 Array = NDArray[np.float64]
@@ -53,6 +56,48 @@ def cmc(run: Run, ranks: Sequence[int], task: str = "") -> Array | None:
             rates = [_combined(columns, weights, f"R{rank}") for rank in ranks]
             return np.array([np.nan if rate is None else rate[0].mean() for rate in rates])
     return None
+
+
+@final
+@dataclass(frozen=True)
+class Queries:
+    """The valid queries of a task: whom each shows and its moment, its average precision in [0, 1], its first hit.
+
+    All (n,); a gallery that was drawn several times is averaged; first_hit: the rank from 1, 0 without a match.
+    """
+
+    pids: NDArray[np.int64]
+    image_ids: NDArray[np.int64]
+    ap: Array
+    first_hit: Array
+
+    def same(self, other: Queries) -> bool:
+        """Whether both are about the same queries, in the same order."""
+        return np.array_equal(self.pids, other.pids) and np.array_equal(self.image_ids, other.image_ids)
+
+
+def per_query(run: Run, task: str = "") -> Queries:
+    """What each test query of a task found; empty: the protocol's only task.
+
+    Raises `RunError` where the run kept none, and for a task that is not there.
+    """
+    columns = _kept(run)
+    if columns is None:
+        raise RunError(Fault("kept no per-query results (results/test.npz)", run.run_id))
+    tasks = _tasks(columns)
+    if task not in tasks:
+        what = unknown("task", task, tasks) if task else f"has several tasks, name one: {', '.join(tasks)}"
+        raise RunError(Fault(f"has one task, and no '{task}'" if tasks == [""] else what, run.run_id))
+    column = {name: columns[f"{task}/{name}" if task else name] for name in ("pids", "image_ids", "ap", "first_hit")}
+    valid = np.asarray(columns[f"{task}/valid" if task else "valid"], dtype=bool)
+    shared = valid.all(axis=0) if valid.ndim > 1 else valid
+
+    def mean(name: str) -> Array:
+        values = np.asarray(column[name], dtype=float)
+        return (values.mean(axis=0) if values.ndim > 1 else values)[shared]
+
+    pids, moments = (np.asarray(column[name]).astype(np.int64)[shared] for name in ("pids", "image_ids"))
+    return Queries(pids, moments, mean("ap"), mean("first_hit"))
 
 
 def _kept(run: Run) -> Mapping[str, NDArray[np.generic]] | None:
