@@ -71,6 +71,23 @@ def experiments(
     table(("file", "architecture", "data", "description"), rows)
 
 
+@app.command()
+def figures() -> None:
+    """The kinds of figures that `figure` draws."""
+    from reid_lab.cli.figures import kinds
+
+    table(
+        ("name", "shows", "needs"),
+        (
+            (name, kind.what, kind.needs + (" (loads the weights)" if kind.weights else ""))
+            for name, kind in kinds().items()
+        ),
+    )
+    typer.echo()
+    options = ((name, option, what) for name, kind in kinds().items() for option, what in kind.options.items())
+    table(("name", "--with", ""), options)
+
+
 @app.command("runs")
 def list_runs(runs: Runs = RUNS) -> None:
     """The runs here, the latest first."""

@@ -131,6 +131,13 @@ def compare(
     return Comparison(tuple(lines), chosen, first.name, correction, notes)
 
 
+def check_alike(groups: Sequence[Group]) -> None:
+    """Raises `UserError` with everything in which groups differ that no column, and no figure, may mix."""
+    faults = [*_mixed([run for group in groups for run in group.runs]), *_uneven(groups)]
+    if faults:
+        raise UserError(*faults)
+
+
 def _metrics(runs: Sequence[Run]) -> str:
     return ", ".join(sorted({name for run in runs for name in run.metrics})) or "none"
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from reid_lab.errors import Fault, UserError
-from reid_lab.report.document import FORMATS, cells, recipe_of
+from reid_lab.report.document import FORMATS, cells, groups_of, recipe_of
 from reid_lab.report.manifest import VERSION, Block, blocks, intact
 from reid_lab.report.reading import tampered
 from reid_lab.report.table import Grid
@@ -40,6 +40,8 @@ def verified(file: Path, runs: Path) -> tuple[str, list[Fault]]:
         faults += [Fault(what, where) for what in told]
         counted, members = counted + numbers, members + used
     tables = "1 table" if len(found) == 1 else f"{len(found)} tables"
+    if not counted and not faults:
+        return f"the data of a figure of {members} runs is as it was written; its numbers need weights", faults
     return f"{tables}, {counted} numbers from {members} runs, all as the runs say", faults
 
 
@@ -56,6 +58,9 @@ def _block(block: Block, runs: Path) -> tuple[list[str], int, int]:
     if not intact(block.manifest, facts):
         faults.append("the manifest was changed after it was written")
     try:
+        if "figure" in facts:
+            told, numbers, members = _figure(block, facts, runs)
+            return [*faults, *told], numbers, members
         recipe = recipe_of(facts, runs)
         faults += _runs(facts, recipe.groups)
         _, made = recipe.compared()
@@ -68,6 +73,20 @@ def _block(block: Block, runs: Path) -> tuple[list[str], int, int]:
     faults += _lines(block.body, expected, made, recipe.form)
     numbers = sum(len(cell.values) for row in made.rows for cell in row)
     return faults, numbers, sum(len(group.runs) for group in recipe.groups)
+
+
+def _figure(block: Block, facts: Mapping[str, Any], runs: Path) -> tuple[list[str], int, int]:
+    """As `_block`, of the data of a figure; that of a kind which reads weights is compared with what was written."""
+    from reid_lab.report.figures import checking  # imports matplotlib
+    from reid_lab.report.figures.making import recomputed
+
+    if not facts["figure"]["recomputed"]:
+        told = ["the data was changed after it was written"] if checking.changed(block.body, facts) else []
+        groups = groups_of(facts, runs)
+        return [*_runs(facts, groups), *told], 0, sum(len(group.runs) for group in groups)
+    asked, drawn = recomputed(facts, runs)
+    found = [*_runs(facts, asked.groups), *checking.differences(block.body, facts, drawn)]
+    return found, checking.numbers(block.body), len(asked.members)
 
 
 def _runs(facts: Mapping[str, Any], groups: Sequence[Any]) -> Iterator[str]:

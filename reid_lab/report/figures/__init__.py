@@ -86,11 +86,13 @@ KINDS: Mapping[str, Kind] = {
         "metrics on val and losses against the epoch: the mean, and each seed thin",
         "evaluations on val, or the records that --metric names (loss/total, lr/trunk, …)",
         _learning,
+        of_test=False,
     ),
     "decoupling": Kind(
         "diagnostics of disentanglement against the epoch, a line for each arm",
         "diagnostics such as diag/cos_matched or diag/hsic; --metric names others",
         _decoupling,
+        of_test=False,
     ),
     "sensitivity": Kind(
         "a metric against one field of the spec, with a band over seeds",
@@ -113,12 +115,14 @@ KINDS: Mapping[str, Kind] = {
         "a study with finished trials",
         _parallel,
         of="trials",
+        of_test=False,
     ),
     "slices": Kind(
         "the objective of a tuning study's trials against each knob alone",
         "a study with finished trials",
         _slices,
         of="trials",
+        of_test=False,
     ),
 }
 """Name -> kind, of those drawn from records."""

@@ -122,7 +122,7 @@ def cost(asked: Asked) -> Drawn:
             axes.margins(x=0.12, y=0.12)
         for axes in panels[len(names) :]:
             axes.set_axis_off()
-        legend(panels[0], shared=figure)
+        legend(*panels, above=True)
         front_told = "Black rim: Pareto front, no group costs less and retrieves better (of the means)."
         told = f"{label(metric).removesuffix(', %')} against cost. {front_told} {band(asked.groups, 'Bar')}"
         caption = captioned(figure, told, about(asked, comparison))

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 
 from reid_lab.errors import UserError, nearest
 from reid_lab.report import stats
+from reid_lab.report.comparison import check_alike
 from reid_lab.report.figures.kind import Asked, Lacking
 from reid_lab.report.figures.style import Drawn, captioned, legend, look, sheet, styled
 from reid_lab.report.figures.words import about, band, mean_of, seeds
@@ -42,7 +43,7 @@ def cmc(asked: Asked) -> Drawn:
             rows += _with_seeds(group, ranks, rates, interval)
         ticks = [1, *range(5, last + 1, 5 * -(-last // 50))]
         axes.set(xlabel="rank k", ylabel="matching rate, %", xlim=(0.5, last + 0.5), xticks=ticks)
-        legend(axes, "lower right")
+        legend(axes, place="lower right")
         of = f" of task {task}" if task else ""
         caption = captioned(
             figure,
@@ -127,6 +128,7 @@ def _by_epoch(steps: Mapping[int, float], epoch: float | None) -> Mapping[int, f
 
 def _over_time(name: str, title: str, asked: Asked, names: Sequence[str], found: Mapping[str, Series]) -> Drawn:
     """A panel for each name. The mean is drawn where every seed has a value."""
+    check_alike(asked.groups)
     rows: list[Row] = []
     in_epochs = all(one.epoch is not None for one in found.values())
     with styled():
@@ -139,15 +141,12 @@ def _over_time(name: str, title: str, asked: Asked, names: Sequence[str], found:
             axes.set(xlabel="epoch" if in_epochs else "step", ylabel=_label(metric))
         for axes in panels[len(names) :]:
             axes.set_axis_off()
-        legend(panels[0], shared=figure)
-        gaps = sum(row["value"] is None or not np.isfinite(row["value"]) for row in rows)  # type: ignore[call-overload]
+        legend(*panels, above=True)
+        gaps = sum(row["value"] != row["value"] for row in rows)
         holes = f" {gaps} values are NaN and leave gaps." if gaps else ""
-        single = all(len(group.runs) == 1 for group in asked.groups)
-        alone, each = (
-            "nothing can be concluded about new ones.",
-            "Thick: the mean where every seed has a value; thin: each.",
-        )
-        how = f"A single seed: {alone}" if single else each
+        how = "Thick: the mean where every seed has a value; thin: each."
+        if all(len(group.runs) == 1 for group in asked.groups):
+            how = "A single seed: nothing can be concluded about new ones."
         caption = captioned(figure, f"{title}; {seeds(asked.groups)}. {how}{holes}", about(asked, None))
     return Drawn(name, figure, rows, caption)
 

@@ -69,6 +69,7 @@ class Kind:
     of: what a selection chooses: finished `runs`, or the `trials` of studies.
     options: names that `--with NAME=VALUE` takes -> what they mean, with the default.
     weights: whether it reads weights or data; then it takes time, and `verify` cannot recompute it from journals.
+    of_test: whether its metrics are those of a table, measured once on test.
     """
 
     what: str
@@ -77,6 +78,7 @@ class Kind:
     of: Literal["runs", "trials"] = "runs"
     options: Mapping[str, str] = field(default_factory=dict)
     weights: bool = False
+    of_test: bool = True
 
     def check(self, options: Mapping[str, str]) -> None:
         """Raises `UserError` for options that the kind does not have."""

@@ -8,6 +8,7 @@ kind of colour vision tell apart; lines and marks differ, too, since papers are 
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import math
@@ -103,21 +104,21 @@ def look(place: int) -> dict[str, Any]:
     }
 
 
-def legend(axes: Axes, place: str = "best", *, shared: Figure | None = None) -> None:
-    """Names the groups: inside of `axes`, or above all panels of `shared`; outside where there are many."""
-    handles, names = axes.get_legend_handles_labels()
-    if len(names) < 2 and shared is None:
-        place = place if names else ""
-    if not names or not place:
+def legend(*panels: Axes, place: str = "best", above: bool = False) -> None:
+    """Names the groups of all panels once: inside of the first, or above all; a single group needs no name."""
+    named: dict[str, Any] = {}
+    for axes in panels:
+        handles, names = axes.get_legend_handles_labels()
+        named |= {name: handle for name, handle in zip(names, handles, strict=True) if name not in named}
+    if len(named) < 2:
         return
-    if shared is None and len(names) <= 6:
-        axes.legend(loc=place)
+    if not above and len(named) <= 6:
+        panels[0].legend(named.values(), named.keys(), loc=place)
         return
-    figure = axes.figure if shared is None else shared
+    figure = panels[0].figure
     assert isinstance(figure, Figure)
-    widest = max(map(len, names))
-    columns = max(1, min(len(names), int(figure.get_figwidth() * 12 / (widest + 6))))
-    figure.legend(handles, names, loc="outside upper center", ncols=columns)
+    columns = int(figure.get_figwidth() * 12 / (max(map(len, named)) + 6))
+    figure.legend(named.values(), named.keys(), loc="outside upper center", ncols=max(1, min(len(named), columns)))
 
 
 def captioned(figure: Figure, *parts: str) -> str:
@@ -134,12 +135,13 @@ def written(drawn: Drawn, folder: Path, facts: Mapping[str, Any]) -> tuple[Path,
     facts: what the figure was made from; stands sealed in the CSV, below the data. Raises `UserError` where nothing can
     be written.
     """
-    told = {"version": manifest.VERSION, **facts, "name": drawn.name, "caption": drawn.caption}
+    data = table(drawn.rows)
+    told = {"version": manifest.VERSION, **facts, "name": drawn.name, "caption": drawn.caption, "data": digest(data)}
     with styled():
         files = {
             ".png": _png(drawn),
             ".pdf": _pdf(drawn),
-            ".csv": manifest.framed(table(drawn.rows), told, "csv").encode(),
+            ".csv": manifest.framed(data, told, "csv").encode(),
         }
     paths = []
     try:
@@ -161,6 +163,11 @@ def table(rows: Sequence[Mapping[str, object]]) -> str:
     for row in rows:
         writer.writerow({key: text(row[key]) for key in keys})
     return out.getvalue()
+
+
+def digest(data: str) -> str:
+    """By which a change of the data is found."""
+    return hashlib.sha256(data.encode()).hexdigest()
 
 
 def text(value: object) -> str:
