@@ -18,6 +18,7 @@ from reid_lab.cli import (
     doctor,
     evaluation,
     experiments,
+    figures,
     gc,
     init,
     inspection,
@@ -39,6 +40,7 @@ app.add_typer(experiments.app)
 app.add_typer(study.app, name="study")
 app.add_typer(evaluation.app)
 app.add_typer(compare.app)
+app.add_typer(figures.app)
 app.add_typer(replay.app)
 app.add_typer(inspection.app)
 app.add_typer(weights.app)

@@ -43,6 +43,12 @@ def compare(
     out: Annotated[
         Path | None, typer.Option(help="Write to this file, with what it was made from.", show_default=False)
     ] = None,
+    figures: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Also draw every figure that the selection can give, here.", show_default=False
+        ),
+    ] = None,
     runs: Runs = RUNS,
 ) -> None:
     """Compare groups of finished runs.
@@ -68,6 +74,10 @@ def compare(
         typer.echo(f"wrote {out}; `reid-lab verify {out}` checks it against the runs")
     else:
         typer.echo(document.body(recipe) if recipe.form == "table" else document.document(recipe), nl=False)
+    if figures is not None:
+        from reid_lab.cli.figures import draw_all
+
+        draw_all(selection, runs, figures, metrics=_words(metrics), baseline=baseline, by=_words(by))
 
 
 @app.command()
