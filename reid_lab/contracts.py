@@ -152,7 +152,11 @@ class Facts:
 
 @dataclass(frozen=True)
 class RunResult:
-    """What a finished run found: metrics in percent; `test` is None while only `fit` is finished."""
+    """What a finished run found: metrics in percent; `test` is None while only `fit` is finished.
+
+    gflops: 10^9 operations to embed an image (a caption, where the model reads no images); latency: seconds for one.
+    Both are NaN where the run did not record them.
+    """
 
     run_id: str
     folder: Path
@@ -166,6 +170,8 @@ class RunResult:
     peak_memory: int
     selected_on: str
     fitted_on: str = "train"
+    gflops: float = float("nan")
+    latency: float = float("nan")
 
 
 @dataclass(frozen=True)
@@ -182,12 +188,15 @@ class Architecture(nn.Module, ABC):
 
     dead: name patterns (`*`, `?`) of parameters that a published choice leaves without a gradient, whatever the
     batch (the queries and keys of an attention over one token). Nothing else may be without one.
+    embeddings: what there is to look at beside `embed`: name -> one of `values` (n, D), or tokens (n, T, D) of which
+    the first counts, and the roles whose n items it is of. A value that a spec leaves out may be named.
     """
 
     inputs: Mapping[str, InputSpec]
     terms: tuple[Term, ...]
     diagnostics: tuple[Term, ...] = ()
     dead: tuple[str, ...] = ()
+    embeddings: Mapping[str, tuple[str, tuple[str, ...]]] = {}
 
     @abstractmethod
     def encode(self, batch: Batch) -> Encoded:

@@ -153,6 +153,17 @@ class Spec(ModelSpec):
 class T2IReID(Architecture):
     """The model: two trunks, what takes identity and clothes apart, and the parts that the losses need."""
 
+    embeddings = {
+        "trunk": ("trunk", ("rgb",)),
+        "identity_projection": ("id_embeds", ("rgb",)),
+        "clothes_projection": ("cloth_embeds", ("rgb",)),
+        "identity": ("image", ("rgb",)),
+        "clothes": ("cloth_image", ("rgb",)),
+        "fused": ("fused", ("rgb", "id_caption")),
+        "identity_text": ("id_text", ("id_caption",)),
+        "clothes_text": ("cloth_text", ("cloth_caption",)),
+    }
+
     def __init__(self, spec: Spec, facts: Facts, seed: int) -> None:
         super().__init__()
         size = spec.image_size or facts.image_size

@@ -23,6 +23,7 @@ from reid_lab.cli import (
     init,
     inspection,
     listing,
+    probe,
     replay,
     study,
     tracking,
@@ -42,6 +43,7 @@ app.add_typer(evaluation.app)
 app.add_typer(compare.app)
 app.add_typer(figures.app)
 app.add_typer(replay.app)
+app.add_typer(probe.app)
 app.add_typer(inspection.app)
 app.add_typer(weights.app)
 app.add_typer(init.app)

@@ -67,11 +67,18 @@ class Caption:
 class _Witness:
     """Draws what is told of one image, word by word."""
 
-    def __init__(self, seen: Subject, wording: Wording, draw: np.random.Generator) -> None:
+    def __init__(
+        self, seen: Subject, wording: Wording, draw: np.random.Generator, lists: Mapping[str, np.random.Generator]
+    ) -> None:
         self.who, self.worn = seen.person.attributes, seen.outfit.attributes
-        self.scene, self.wording, self.draw = seen.scene, wording, draw
+        self.scene, self.wording, self.draw, self.lists = seen.scene, wording, draw, lists
         self.facts: dict[str, int] = {}
         self.towards = math.cos(seen.scene.yaw)
+
+    def turns(self, to: str) -> _Witness:
+        """Goes on to a list of things, with the draws of its own, if it has some."""
+        self.draw = self.lists.get(to, self.draw)
+        return self
 
     def index(self, count: int) -> int:
         return int(self.draw.random() * count)
@@ -223,19 +230,21 @@ def _whole(witness: _Witness) -> str:
     if witness.tells(0.35):
         noun += f" {witness.pick(ACTION[witness.scene.view])}"
     style = WHOLE_STYLES[witness.index(len(WHOLE_STYLES))]
-    return _told(style, noun, witness.pronoun(), have=_have(witness, 0.5), wear=_wear(witness), carry=_carry(witness))
+    pronoun = witness.pronoun()
+    have, wear = _have(witness.turns("have"), 0.5), _wear(witness.turns("wear"))
+    return _told(style, noun, pronoun, have=have, wear=wear, carry=_carry(witness.turns("carry")))
 
 
 def _identity(witness: _Witness) -> str:
     noun = _subject(witness, 1.0)
-    return _told(
-        IDENTITY_STYLES[witness.index(len(IDENTITY_STYLES))], noun, witness.pronoun(), have=_have(witness, 1.3)
-    )
+    style = IDENTITY_STYLES[witness.index(len(IDENTITY_STYLES))]
+    return _told(style, noun, witness.pronoun(), have=_have(witness.turns("have"), 1.3))
 
 
 def _clothes(witness: _Witness) -> str:
     style = CLOTHES_STYLES[witness.index(len(CLOTHES_STYLES))]
-    return _told(style, "a person", "the person", wear=_wear(witness), carry=_carry(witness))
+    wear = _wear(witness.turns("wear"))
+    return _told(style, "a person", "the person", wear=wear, carry=_carry(witness.turns("carry")))
 
 
 def _told(style: Style, noun: str, pronoun: str, **lists: list[str]) -> str:
@@ -257,5 +266,16 @@ FORMS: Mapping[str, Callable[[_Witness], str]] = {"caption": _whole, "id_caption
 def describe(world: World, wording: Wording, split: str, number: int, image: int, form: str) -> Caption:
     """What is told of an image (of its rgb scene) in one form: caption, id_caption or cloth_caption."""
     seen = subject(world, split, number, image, "rgb")
-    witness = _Witness(seen, wording, rng("words", world.name, world.seed, split, number, image, form))
+    witness = _Witness(seen, wording, rng("words", world.name, world.seed, split, number, image, form), {})
+    return Caption(FORMS[form](witness), witness.facts)
+
+
+def retold(seen: Subject, wording: Wording, form: str, *seed: int | str) -> Caption:
+    """What is told of a subject, also of one that no split holds; `seed`: a path of names and integers.
+
+    Body, clothes and bags are told with draws of their own, so that other clothes change no other words (but for what
+    they hide) and another body changes no word of the clothes.
+    """
+    lists = {name: rng("retold", *seed, name) for name in ("have", "wear", "carry")}
+    witness = _Witness(seen, wording, rng("retold", *seed), lists)
     return Caption(FORMS[form](witness), witness.facts)

@@ -69,7 +69,7 @@ class Synthetic(Dataset):
         for split in SPLITS:
             chosen = splits == split
             pixels[chosen] = self._shards[split, role][rows[chosen]]
-        return pixels if size is None or size == self.world.image_size else _resized(pixels, size)
+        return pixels if size is None or size == self.world.image_size else resized(pixels, size)
 
     def attributes(self, split: str) -> dict[str, np.ndarray]:
         """The true attributes of every scene of a split: name -> (scenes,) int64, in the order of `image_id`.
@@ -161,7 +161,7 @@ class Synthetic(Dataset):
         return items, each(rows)
 
 
-def _resized(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def resized(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Bilinear resizing of (n, C, height, width) uint8 with Pillow."""
     out = np.empty((*pixels.shape[:2], *size), dtype=np.uint8)
     for k, image in enumerate(pixels):

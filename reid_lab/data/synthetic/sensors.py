@@ -27,7 +27,11 @@ _IS_PERSON = np.array([p >= FIRST_PERSON_PART for p in Part], dtype=np.uint8)
 
 def render(world: World, split: str, number: int, image: int, role: str) -> np.ndarray:
     """One image of one role: (C, height, width) uint8."""
-    seen = subject(world, split, number, image, role)
+    return drawn(subject(world, split, number, image, role), world, role)
+
+
+def drawn(seen: Subject, world: World, role: str) -> np.ndarray:
+    """What a sensor sees of a subject, also of one that no split holds: (C, height, width) uint8."""
     drawing = role in ("sketch", "cpencil")
     canvas = Canvas(*world.image_size)
     if not drawing:

@@ -29,7 +29,7 @@ SPLITS = ("train", "val", "test")
 CAMERAS = 6
 ALIGNED_ROLES = ("rgb", "nir", "tir")
 
-_FAMILY = 4  # people that look alike
+FAMILY = 4  # people that look alike
 _FAMILY_SHARE = 0.62  # of the attributes a look-alike takes over
 _SHAPE = ("shoulder", "hip", "leg", "head", "stride", "swing")
 
@@ -100,7 +100,7 @@ class Camera:
 def person(world: World, split: str, number: int) -> Person:
     """Person `number` of a split. In a hard world half of the people resemble three others."""
     own = rng("person", world.name, world.seed, split, number)
-    kin = rng("family", world.name, world.seed, split, number // _FAMILY)
+    kin = rng("family", world.name, world.seed, split, number // FAMILY)
     resembles = own.random() < 0.55 * world.hard
     kin_gender, own_gender = choose(kin, (0.52, 0.48)), choose(own, (0.52, 0.48))
     gender = kin_gender if resembles else own_gender
@@ -115,7 +115,7 @@ def person(world: World, split: str, number: int) -> Person:
 def outfit(world: World, split: str, number: int, index: int, gender: int) -> Outfit:
     """Outfit `index` of a person; look-alikes resemble each other in their outfits, too."""
     own = rng("outfit", world.name, world.seed, split, number, index)
-    kin = rng("family outfit", world.name, world.seed, split, number // _FAMILY, index)
+    kin = rng("family outfit", world.name, world.seed, split, number // FAMILY, index)
     resembles = own.random() < 0.55 * world.hard
     shared, alone = draw_outfit(kin, gender), draw_outfit(own, gender)
     kept = own.random(len(alone)) < (_FAMILY_SHARE if resembles else 0.0)

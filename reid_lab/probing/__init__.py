@@ -1,0 +1,1 @@
+"""What trained embeddings hold, and where they fail: linear probes, counterfactual pictures, slices of a test."""
