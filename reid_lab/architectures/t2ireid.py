@@ -160,8 +160,6 @@ class T2IReID(Architecture):
         "identity": ("image", ("rgb",)),
         "clothes": ("cloth_image", ("rgb",)),
         "fused": ("fused", ("rgb", "id_caption")),
-        "identity_text": ("id_text", ("id_caption",)),
-        "clothes_text": ("cloth_text", ("cloth_caption",)),
     }
 
     def __init__(self, spec: Spec, facts: Facts, seed: int) -> None:

@@ -174,10 +174,12 @@ def _probes(
     items = parts.source.dataset.items
     of = _groups(items, asked)
     say(f"embedding people of {asked.split}")
-    first = baselines(wanted, parts.model.embeddings)
+    trained = embedded(parts, wanted, of)
+    present = [one for one in wanted if one.name in trained]
+    first = baselines(present, parts.model.embeddings)
     stages: list[tuple[str, Sequence[Named], Mapping[str, Vectors]]] = [
         (BEFORE, first, embedded(begun, first, of)),
-        (TRAINED, wanted, embedded(parts, wanted, of)),
+        (TRAINED, present, trained),
     ]
     rows, notes = list[dict[str, Any]](), dict[str, None]()
     for attribute in known:
@@ -185,8 +187,6 @@ def _probes(
         before = len(rows)
         for stage, names, vectors in stages:
             for one in names:
-                if one.name not in vectors:
-                    continue
                 groups = of(one.roles)
                 probed = _one(vectors[one.name], attribute, groups, items, asked)
                 if probed is None:
@@ -251,15 +251,16 @@ def _counterfactual(
     say("drawing the same people in other outfits, and others in the same")
     world = Counterfactual(base, asked.split, roles, people=asked.people, images=asked.images, seed=asked.seed)
     source = Source(world, parts.source.facts, None)
-    first = baselines(wanted, parts.model.embeddings)
+    trained = embedded(parts.over(source), wanted, world.groups)
+    present = [one for one in wanted if one.name in trained]
+    first = baselines(present, parts.model.embeddings)
     rows = []
-    for stage, model, names in ((BEFORE, begun, first), (TRAINED, parts, wanted)):
-        vectors = embedded(model.over(source), names, world.groups)
+    stages = ((BEFORE, first, embedded(begun.over(source), first, world.groups)), (TRAINED, present, trained))
+    for stage, names, vectors in stages:
         for one in names:
-            if one.name in vectors:
-                moved = shifts(world.distances(vectors[one.name]), seed=asked.seed)
-                told = {change: shift.plain() for change, shift in moved.items()}
-                rows.append({"stage": stage, "embedding": one.name, "roles": list(one.roles), "moves": told})
+            moved = shifts(world.distances(vectors[one.name]), seed=asked.seed)
+            told = {change: shift.plain() for change, shift in moved.items()}
+            rows.append({"stage": stage, "embedding": one.name, "roles": list(one.roles), "moves": told})
     texts = [role for role in roles if role in parts.model.inputs and role.endswith("caption")]
     return {
         "people": world.people,
