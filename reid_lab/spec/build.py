@@ -26,7 +26,7 @@ from reid_lab.spec.shape import (
     sections,
     show,
 )
-from reid_lab.spec.tree import Array, Entry, Mark, Node, Table, plain
+from reid_lab.spec.tree import Array, Entry, Mark, Node, Scalar, Table, plain
 
 
 class Broken:
@@ -86,16 +86,17 @@ class Builder:
         key = (id(table), kind, path)
         if key in self.known:
             return self.known[key][1]
+        fields = kind.model_fields
         values: dict[str, Any] = dict(given or {})
         sound = all(value is not BROKEN for value in values.values())
         for name, entry in table.entries.items():
             if name in values:
                 continue
-            if name not in kind.model_fields:
-                self.unknown_key(entry, name, _join(path, name), kind.model_fields)
+            if name not in fields:
+                self.unknown_key(entry, name, _join(path, name), fields)
                 sound = False
                 continue
-            values[name] = self.value(of_field(kind.model_fields[name]), entry.node, _join(path, name), entry.key)
+            values[name] = self.value(of_field(fields[name]), entry.node, _join(path, name), entry.key)
             sound = sound and values[name] is not BROKEN
         broken = {name for name, value in values.items() if value is BROKEN}
         try:
@@ -118,6 +119,8 @@ class Builder:
 
     def value(self, options: Sequence[Alternative], node: Node, path: str, at: Mark) -> Any:
         """The value of a node: sections and lists are built, scalars passed on as they are."""
+        if isinstance(node, Scalar):
+            return node.value
         if isinstance(node, Table):
             kinds = sections(options)
             if kinds:

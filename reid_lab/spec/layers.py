@@ -134,10 +134,11 @@ def merge(low: Node, high: Node, options: Sequence[Alternative], chosen: Mapping
     merged = dict(low.entries)
     for key, entry in high.entries.items():
         below = merged.get(key)
-        inner = _options(kinds, options, key, chosen)
-        if below is None or (key in chosen and _differ(below.node, entry.node, "name")):
+        single = isinstance(entry.node, Scalar)
+        if below is None or single or (key in chosen and _differ(below.node, entry.node, "name")):
             merged[key] = entry
         else:
+            inner = _options(kinds, options, key, chosen)
             merged[key] = Entry(entry.key, merge(below.node, entry.node, inner, {}))
     return Table(merged, low.mark)
 

@@ -10,10 +10,11 @@ from typing import TypeVar
 from reid_lab.errors import Fault, SpecError, unknown
 from reid_lab.spec.build import BROKEN, Broken, Builder, not_among
 from reid_lab.spec.layers import Layers, gather, merge, override
+from reid_lab.spec.origins import Origins
 from reid_lab.spec.run import DataSpec, ModelSpec, RunSpec
 from reid_lab.spec.section import Section
 from reid_lab.spec.shape import Alternative
-from reid_lab.spec.tree import Array, Mark, Node, Scalar, Table, plain
+from reid_lab.spec.tree import Mark, Node, Scalar, Table, plain
 
 S = TypeVar("S", bound=Section)
 
@@ -61,7 +62,7 @@ def load(path: str | Path, sets: Sequence[str] = (), *, registries: Registries) 
     faults = in_order(builder, layers)
     if faults or spec is None:
         raise SpecError(*faults)
-    return Loaded(spec, origins(spec, tree), path)
+    return Loaded(spec, Origins(spec, tree).first, path)
 
 
 def assemble(layers: Layers, registries: Registries, builder: Builder, top: Mark) -> tuple[RunSpec | None, Table]:
@@ -136,27 +137,6 @@ def in_order(builder: Builder, layers: Layers) -> list[Fault]:
     told = {fault.where for fault in layers.faults}
     found = (fault for _, fault in sorted(builder.faults, key=place))
     return list(dict.fromkeys((*layers.faults, *(fault for fault in found if fault.where not in told))))
-
-
-def origins(spec: RunSpec, tree: Table) -> dict[str, str]:
-    """Where each value of the resolved spec comes from, list elements included."""
-    found: dict[str, str] = {}
-
-    def visit(value: object, node: Node | None, path: str) -> None:
-        if path:
-            found[path] = str(node.mark) if node else "default"
-        if isinstance(value, dict):
-            entries = node.entries if isinstance(node, Table) else {}
-            for key, inner in value.items():
-                entry = entries.get(str(key))
-                visit(inner, entry.node if entry else None, f"{path}.{key}" if path else str(key))
-        elif isinstance(value, list):
-            items = node.items if isinstance(node, Array) else ()
-            for index, inner in enumerate(value):
-                visit(inner, items[index] if index < len(items) else None, f"{path}.{index}")
-
-    visit(spec.plain(), tree, "")
-    return found
 
 
 def load_data(name: str, sets: Sequence[str] = (), *, registries: Registries) -> DataSpec:

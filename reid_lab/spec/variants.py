@@ -7,14 +7,16 @@ touches keeps the section which the base has for it (the same frozen object).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
 from reid_lab.errors import Fault, SpecError
-from reid_lab.spec.build import Builder
+from reid_lab.spec.build import Builder, Built, Key
 from reid_lab.spec.layers import Layers, gather
-from reid_lab.spec.loader import Loaded, Registries, assemble, in_order, origins
+from reid_lab.spec.loader import Loaded, Registries, assemble, in_order
+from reid_lab.spec.origins import Origins
 from reid_lab.spec.run import RunSpec
 from reid_lab.spec.tree import Array, Entry, Mark, Node, Scalar, Table
 
@@ -49,10 +51,11 @@ def node(value: Any, mark: Mark) -> Node:
 
 @dataclass(frozen=True)
 class Tried:
-    """A variant as it was built: its spec, or the faults and their places."""
+    """A variant as it was built: its spec, or the faults and their places; `built`: its own sections."""
 
     spec: RunSpec | None
     tree: Table
+    built: Mapping[Key, Built]
     faults: tuple[tuple[Mark, Fault], ...]
 
 
@@ -70,24 +73,37 @@ class Variants:
     """
 
     def __init__(self, path: Path, registries: Registries, settings: Sequence[Setting] = ()) -> None:
-        self._registries = registries
-        self._top = Mark(str(path), 1, 1)
         layers = gather(path, ())
         layers.tables += [setting.layer() for setting in settings]
+        self._registries, self._path, self._top = registries, path, Mark(str(path), 1, 1)
         builder = Builder(layers.whole, besides=("extends",))
-        spec, self._tree = assemble(layers, registries, builder, self._top)
+        spec, tree = assemble(layers, registries, builder, self._top)
         faults = in_order(builder, layers)
         if faults or spec is None:
             raise SpecError(*faults)
-        self._built = builder.built
-        self.base = Loaded(spec, origins(spec, self._tree), path)
+        self._stand(spec, tree, builder.built)
+
+    def _stand(self, spec: RunSpec, tree: Table, built: Mapping[Key, Built]) -> None:
+        self._tree, self._built, self._origins = tree, built, Origins(spec, tree)
+        self.base = Loaded(spec, self._origins.first, self._path)
+
+    def over(self, settings: Sequence[Setting]) -> Variants:
+        """The specs around one of these: many that have all of `settings` are found sooner there.
+
+        Raises:
+            SpecError: with every fault of the settings.
+        """
+        tried = self.attempt(settings)
+        nearer = copy(self)
+        nearer._stand(self._sound(tried), tried.tree, {**self._built, **tried.built})
+        return nearer
 
     def attempt(self, settings: Sequence[Setting]) -> Tried:
         """The base with some settings, later ones over earlier ones."""
         layers = Layers([self._tree, *(setting.layer() for setting in settings)])
         builder = Builder(known=self._built)
         spec, tree = assemble(layers, self._registries, builder, self._top)
-        return Tried(spec, tree, tuple(builder.faults))
+        return Tried(spec, tree, builder.built, tuple(builder.faults))
 
     def load(self, settings: Sequence[Setting]) -> Loaded:
         """The base with some settings, as if they had been overrides.
@@ -96,6 +112,11 @@ class Variants:
             SpecError: with every fault.
         """
         tried = self.attempt(settings)
+        spec = self._sound(tried)
+        return Loaded(spec, self._origins.of(spec, tried.tree), self._path)
+
+    @staticmethod
+    def _sound(tried: Tried) -> RunSpec:
         if tried.spec is None:
             raise SpecError(*(fault for _, fault in tried.faults))
-        return Loaded(tried.spec, origins(tried.spec, tried.tree), self.base.path)
+        return tried.spec

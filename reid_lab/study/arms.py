@@ -21,6 +21,7 @@ from reid_lab.experiment import Member
 from reid_lab.spec.identity import canonical
 from reid_lab.spec.run import RunSpec
 from reid_lab.spec.study import ObjectiveSpec, TuneSpec
+from reid_lab.spec.variants import Variants
 from reid_lab.study.book import Book
 from reid_lab.study.jobs import Job, Outcome, halved, same_cause
 from reid_lab.study.load import LoadedStudy
@@ -48,6 +49,16 @@ class Cell:
         """What was computed otherwise than the spec says."""
         same = self.done is None or self.identities[0].startswith(self.done.run_id.rpartition("-")[0])
         return "" if same else "half the micro-batch, for want of memory"
+
+
+@final
+@dataclass(frozen=True)
+class _Standing:
+    """The finished trials of an arm, how many there are of each state, and the best one."""
+
+    told: list[Told]
+    counts: Mapping[str, int]
+    best: Told | None
 
 
 @final
@@ -83,7 +94,7 @@ class ArmWork:
         self._cells: dict[tuple[int, str], Cell] = {}
         self.space, self.lacking = study.space(arm)
         self.search = None if self.tune is None or storage is None else self._search(self.tune, storage, batch)
-        self._told: list[Told] | None = None
+        self._known: _Standing | None = None
         self._shared = storage is not None and storage.shared
 
     def _search(self, tune: TuneSpec, storage: Storage, batch: int) -> Search:
@@ -128,14 +139,29 @@ class ArmWork:
 
     def told(self) -> list[Told]:
         """The finished trials, by number."""
-        if self._told is None or self._shared:
-            self._told = [] if self.search is None else self.search.told()
-        return self._told
+        return self._standing().told
 
     def counts(self) -> dict[str, int]:
         """How many trials are complete, pruned and failed."""
-        states = [told.state for told in self.told()]
-        return {state: states.count(state) for state in ("complete", "pruned", "failed")}
+        return dict(self._standing().counts)
+
+    def best(self) -> Told | None:
+        """The best complete trial by the first objective, the first of equals."""
+        return self._standing().best
+
+    def _standing(self) -> _Standing:
+        """Where the trials stand, looked up anew when one was told, or may have been by another driver."""
+        if self._known is None or self._shared:
+            told = [] if self.search is None else self.search.told()
+            sign = 1.0 if self.study.spec.objectives[0].direction == "maximize" else -1.0
+            complete = (one for one in told if one.state == "complete")
+            states = [one.state for one in told]
+            self._known = _Standing(
+                told,
+                {state: states.count(state) for state in ("complete", "pruned", "failed")},
+                max(complete, key=lambda one: (sign * one.scores[0], -one.number), default=None),
+            )
+        return self._known
 
     def trials(self) -> list[Job]:
         """The trials to be computed next: those that were interrupted, completed to a batch; none when enough are."""
@@ -159,10 +185,12 @@ class ArmWork:
     def _last_cause(self) -> str:
         return next((t.note.get("cause", "") for t in reversed(self.told()) if t.state == "failed"), "")
 
+    @functools.cached_property
+    def _short(self) -> Variants:
+        return self.study.short(self.arm)
+
     def _trial(self, asked: Asked) -> Job:
-        assert self.tune is not None
-        patch = {**self.tune.fidelity, **self.space.patch(asked.values)}
-        loaded = self.study.arm(self.arm, patch, seed=asked.seed)
+        loaded = self._short.load(self.study.given(self.space.patch(asked.values), asked.seed))
         member = Member(self.study.name, self.name, self.parent, trial=asked.number)
         log = self.book.log(self.name, f"trial-{asked.number}")
         return Job(self.name, asked.seed, loaded, member, log, asked.number)
@@ -199,7 +227,7 @@ class ArmWork:
             if not all(map(math.isfinite, scores)):
                 state, note["cause"] = "failed", f"the objective is {', '.join(map(str, scores))}"
         self.search.tell(job.number, state, scores, {k: v for k, v in note.items() if v})
-        self._told = None
+        self._known = None
         self._keep_the_best()
 
     def _keep_the_best(self) -> None:
@@ -207,7 +235,10 @@ class ArmWork:
         best = self.best()
         for told in self.told():
             run = told.note.get("run", "")
-            if told.number in self._dropped or told == best or not run:
+            if told.number in self._dropped or told is best:
+                continue
+            if not run:  # it came to nothing
+                self._dropped.add(told.number)
                 continue
             whose = f"trial {told.number} of {self.parent}"
             why = f"{whose} was not its arm's best" if told.state == "complete" else f"{whose}: {told.state}"
@@ -219,12 +250,6 @@ class ArmWork:
         """Whether the arm has had all its trials."""
         counts = self.counts()
         return self.search is None or counts["complete"] + counts["pruned"] >= self.target
-
-    def best(self) -> Told | None:
-        """The best complete trial by the first objective, the first of equals."""
-        sign = 1.0 if self.study.spec.objectives[0].direction == "maximize" else -1.0
-        complete = [told for told in self.told() if told.state == "complete"]
-        return max(complete, key=lambda told: (sign * told.scores[0], -told.number), default=None)
 
     # cells
 

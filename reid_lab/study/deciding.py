@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, final
 
 from reid_lab.spec.identity import canonical
@@ -37,7 +38,7 @@ class Knob:
         self._dimension = dimension
         self._values = {_choice(v, dimension.values): v for v in dimension.values} if dimension.kind == "choice" else {}
 
-    @property
+    @cached_property
     def distribution(self) -> BaseDistribution:
         """Optuna's form of the range."""
         from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
@@ -126,6 +127,7 @@ class Sampling:
         self._ids: list[int] = []
         self._open: set[int] = set()  # shown as running
         self._storage: Any = None
+        self._tpe: Any = None
 
     def draw(self, number: int, trials: Sequence[FrozenTrial]) -> Drawn:
         """The values of trial `number`, after those in `trials` with smaller numbers."""
@@ -155,12 +157,16 @@ class Sampling:
         seed = int(hashlib.sha256(f"{self._seed}:{self._key}:{number}:sampler".encode()).hexdigest(), 16) % 2**32
         if self._sampler == "random":
             return optuna.samplers.RandomSampler(seed=seed)
-        return optuna.samplers.TPESampler(seed=seed)
+        # One for all trials: it remembers which knobs they share, and would else read all of them for each.
+        self._tpe = self._tpe or optuna.samplers.TPESampler()
+        for random in (self._tpe._rng, self._tpe._random_sampler._rng):
+            random.rng.seed(seed)
+        return self._tpe  # type: ignore[no-any-return]
 
     def _show(self, trials: Sequence[FrozenTrial], known: int) -> None:
         from optuna.trial import TrialState, create_trial
 
-        for trial in trials:
+        for trial in trials[min(self._open, default=len(self._ids)) :]:
             finished = trial.number < known and trial.state.is_finished()
             if trial.number == len(self._ids):
                 shown = create_trial(

@@ -56,13 +56,17 @@ class LoadedStudy:
         Raises:
             SpecError: `extra` does not fit, or does not fit the arm.
         """
-        return self.variants.load(self.changes(arm, extra, seed))
+        return self.variants.load([*self.settings[arm.name], *self.given(extra, seed)])
 
-    def changes(self, arm: Arm, extra: Mapping[str, Any] = {}, seed: int | None = None) -> list[Setting]:
-        """What is set over the base, in order."""
-        given = dict(extra) if seed is None else {**extra, "seed": seed}
-        more = [self._setting(path, value) for path, value in given.items()]
-        return [*self.settings[arm.name], *more]
+    def short(self, arm: Arm) -> Variants:
+        """The specs of an arm's trials: those around the arm with `fidelity`."""
+        fidelity = {} if self.spec.tune is None else self.spec.tune.fidelity
+        return self.variants.over([*self.settings[arm.name], *self.given(fidelity)])
+
+    def given(self, patch: Mapping[str, Any], seed: int | None = None) -> list[Setting]:
+        """Plain values, and a seed, as settings that know where in the file their paths stand."""
+        given = patch if seed is None else {**patch, "seed": seed}
+        return [self._setting(path, value) for path, value in given.items()]
 
     def space(self, arm: Arm) -> tuple[Space, tuple[str, ...]]:
         """What the arm's trials search, and the searched paths that it lacks; nothing without `tune`."""

@@ -130,7 +130,7 @@ class Search:
         self._pruning = Pruning(self.key, self._directions, pruner, evaluations, batch)
         self._running: dict[int, Running] = {}
         self._done: dict[int, Told] = {}  # what was told stays so
-        self._finished: dict[int, Told] = {}  # a trial that was told never changes
+        self._settled = 0  # all trials before this number were told
         self._mutex = threading.RLock()
         self._pulse: threading.Thread | None = None
         self._closed = threading.Event()
@@ -180,6 +180,10 @@ class Search:
     def _trials(self) -> list[FrozenTrial]:
         return self._storage.optuna.get_all_trials(self._study, deepcopy=False)
 
+    def _unsettled(self) -> list[FrozenTrial]:
+        """The trials that were not told."""
+        return [t for t in self._trials()[self._settled :] if not t.state.is_finished()]
+
     # --- what to run -----------------------------------------------------------------------------
 
     def ask(self) -> Asked:
@@ -189,8 +193,10 @@ class Search:
 
     def ask_within(self, most: int) -> Asked | None:
         """As `ask`; None when so many trials are running, complete or pruned, whoever runs them."""
+        from optuna.trial import TrialState
+
         with self._at_work(exclusive=True):
-            if sum(trial.state.name != "FAIL" for trial in self._trials()) >= most:
+            if sum(trial.state is not TrialState.FAIL for trial in self._trials()) >= most:
                 return None
             return self._new()
 
@@ -227,9 +233,12 @@ class Search:
         Those of a living process other than this are left out, see `foreign`. Values that are missing
         because the process was killed while it wrote them are completed as they would have been.
         """
+        with self._at_work():
+            if not self._unsettled():
+                return []
         with self._at_work(exclusive=True):
             trials = self._trials()
-            mine = self._claimable([t for t in trials if not t.state.is_finished()])
+            mine = self._claimable(self._unsettled())
             found = []
             for trial in mine:
                 if trial.user_attrs.get(OWNER) != myself():
@@ -244,7 +253,7 @@ class Search:
     def foreign(self) -> list[int]:
         """Numbers of the running trials that another living process works on."""
         with self._at_work():
-            running = [t for t in self._trials() if not t.state.is_finished()]
+            running = self._unsettled()
             mine = {t.number for t in self._claimable(running)}
             return [t.number for t in running if t.number not in mine]
 
@@ -350,23 +359,23 @@ class Search:
     def told(self) -> list[Told]:
         """Every trial that was told, by number."""
         with self._at_work():
-            for trial in self._trials():
+            for trial in self._trials()[self._settled :]:
                 if trial.number not in self._done and trial.state.is_finished():
                     self._done[trial.number] = self._told(trial)
+            while self._settled in self._done:
+                self._settled += 1
             return [self._done[number] for number in sorted(self._done)]
 
     def _told(self, trial: FrozenTrial) -> Told:
-        if trial.number not in self._finished:
-            states: dict[str, State] = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed"}
-            self._finished[trial.number] = Told(
-                number=trial.number,
-                state=states[trial.state.name],
-                values=decoded(self._space, trial.params),
-                scores=tuple(trial.values or ()),
-                curve=dict(sorted(trial.intermediate_values.items())),
-                note=trial.user_attrs.get(TOLD, {}).get("note", {}),
-            )
-        return self._finished[trial.number]
+        states: dict[str, State] = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed"}
+        return Told(
+            number=trial.number,
+            state=states[trial.state.name],
+            values=decoded(self._space, trial.params),
+            scores=tuple(trial.values or ()),
+            curve=dict(sorted(trial.intermediate_values.items())),
+            note=trial.user_attrs.get(TOLD, {}).get("note", {}),
+        )
 
     def best(self) -> Told | None:
         """The complete trial with the best score, the first of equals; None while there is none."""
