@@ -58,7 +58,10 @@ def trials_of(words: Sequence[str], runs: Path) -> tuple[list[Group], list[str],
             told.append(f"left out: {unfinished} trials of {name} that neither finished nor were pruned")
         if not found:
             faults.append(Fault("has no finished trials", name))
-        for arm in dict.fromkeys(trial.arm for trial in found):
+        order = [arm["name"] for arm in state["arms"]]  # an arm that was edited out stands behind
+        for arm in sorted(
+            {trial.arm for trial in found}, key=lambda arm: (order.index(arm) if arm in order else len(order), arm)
+        ):
             members = sorted((trial for trial in found if trial.arm == arm), key=lambda trial: trial.number)
             title = arm if len(words) == 1 else f"{name}/{arm}"
             groups.append(Group(title, tuple(trial.run for trial in members)))

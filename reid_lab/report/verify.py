@@ -39,7 +39,8 @@ def verified(file: Path, runs: Path) -> tuple[str, list[Fault]]:
         where = f"{file}:{block.line}"
         faults += [Fault(what, where) for what in told]
         counted, members = counted + numbers, members + used
-    tables = "1 table" if len(found) == 1 else f"{len(found)} tables"
+    alone = "figure" if '"figure": {' in found[0].manifest else "table"
+    tables = f"1 {alone}" if len(found) == 1 else f"{len(found)} tables"
     if not counted and not faults:
         return f"the data of a figure of {members} runs is as it was written; its numbers need weights", faults
     return f"{tables}, {counted} numbers from {members} runs, all as the runs say", faults
