@@ -301,7 +301,7 @@ def test_pages(trained, ask, tmp_path):
     assert done.out[-1] == "new/page.png"
     with Image.open(tmp_path / "new" / "page.png") as sheet:
         colours = {colour for _, colour in sheet.convert("RGB").getcolors(1 << 20)}
-    assert (200, 40, 40) in colours
+    assert (213, 94, 0) in colours
     red = ask("<script>alert(1)</script> & co", "--gallery", "gallery", "--top", "6", "--out", "page.html")
     assert red.code == 0, red.err
     page = (tmp_path / "page.html").read_text()
@@ -352,7 +352,7 @@ def test_the_page_in_a_browser(trained, ask, tmp_path):
     done = ask(str(items.caption[item]), "--top", "12", "--out", "page.html")
     right = [row[-1] for row in table(done)[:-1]]
     shot = screenshot(tmp_path / "page.html", tmp_path)
-    tops = {"yes": frames(shot, (30, 150, 60)), "no": frames(shot, (200, 40, 40))}
+    tops = {"yes": frames(shot, (0, 158, 115)), "no": frames(shot, (213, 94, 0))}
     assert tops == {"yes": 2 * right.count("yes"), "no": 2 * right.count("no")}  # a line above, a line below
 
 

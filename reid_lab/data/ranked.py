@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-RIGHT, WRONG, UNKNOWN = (30, 150, 60), (200, 40, 40), (150, 150, 150)
+RIGHT, WRONG, UNKNOWN = (0, 158, 115), (213, 94, 0), (150, 150, 150)  # Okabe and Ito's: told apart by all eyes
 _FRAME, _GAP, _TEXT_HEIGHT = 3, 6, 12
 
 
@@ -40,7 +40,7 @@ def picture(pixels: np.ndarray) -> Image.Image:
 
 
 def frame_of(correct: bool | None) -> tuple[int, int, int]:
-    """The colour of a hit's frame: green, red, or grey where it is not known."""
+    """The colour of a hit's frame: green, orange red, or grey where it is not known."""
     return UNKNOWN if correct is None else RIGHT if correct else WRONG
 
 
@@ -53,7 +53,7 @@ def ranked_list(
     facts: Sequence[str] = (),
     height: int = 144,
 ) -> Image.Image:
-    """One query beside its ranked images in one row: correct ones framed green, others red, scores below.
+    """One query beside its ranked images in one row: correct ones framed green, others orange red, scores below.
 
     words: the query's captions. asked: its images, each (C, H, W) uint8 with its role. images: (k, C, H, W) uint8,
     best first. C is 1 or 3; all are drawn `height` pixels high.

@@ -50,8 +50,8 @@ def principal(vectors: Array) -> Plane:
     from sklearn.decomposition import PCA
 
     made = PCA(n_components=2, svd_solver="full").fit(vectors)
-    names = [f"component {k + 1} ({100 * share:.0f}%)" for k, share in enumerate(made.captioned_variance_ratio_)]
-    share = 100 * made.captioned_variance_ratio_.sum()
+    names = [f"component {k + 1} ({100 * share:.0f}%)" for k, share in enumerate(made.explained_variance_ratio_)]
+    share = 100 * made.explained_variance_ratio_.sum()
     return Plane(made.transform(vectors), (names[0], names[1]), f"two components explain {share:.1f}% of the variance")
 
 

@@ -101,8 +101,8 @@ def lists(model: Opened, *, task: str | None = None, each: int = EACH, top: int 
         caption = captioned(
             figure,
             f"{model.name}: {asked.name} on {model.part}, {int(found.valid.sum())} queries, {len(asked.gallery)} in "
-            f"the gallery. The {each} queries of highest and lowest average precision, and {each} drawn with seed "
-            f"{seed}. Green: the person looked for; below an image rank and score. Removed from rankings: "
+            f"the gallery. {each} each of highest and of lowest average precision, and drawn with seed {seed}. "
+            "Green: the person looked for, orange red: another; below an image rank and score. Removed from rankings: "
             f"{asked.removed}. Best and worst are extremes, no summary.",
         )
     return Drawn("sheet", figure, rows, caption)

@@ -53,7 +53,9 @@ def win_loss(asked: Asked) -> Drawn:
             up if value == "ap" else up[::-1], (won, lost), COLOURS[:2], names[::-1], strict=True
         ):
             text = f"{name} better: {count}"
-            axes.text(left, bottom, text, color=colour, ha=ha, va=va, transform=axes.transAxes, fontsize=8)
+            plate = {"boxstyle": "round,pad=0.2", "fc": "white", "ec": "none", "alpha": 0.85}
+            at = {"ha": ha, "va": va, "transform": axes.transAxes, "zorder": 4}
+            axes.text(left, bottom, text, color=colour, fontsize=8, bbox=plate, **at)
         axes.set_title(f"mean difference {(y - x).mean():+.2f} {unit} [{low:+.2f}, {high:+.2f}]", loc="left")
         caption = captioned(
             figure,
