@@ -30,7 +30,8 @@ from reid_lab.assembly import (
     open_source,
 )
 from reid_lab.contracts import RunResult
-from reid_lab.data.contents import contents
+from reid_lab.costing import embedding_cost
+from reid_lab.data.contents import contents, stored
 from reid_lab.data.items import left_out_in_words
 from reid_lab.data.loader import TrainStream
 from reid_lab.data.protocols import Retrieval
@@ -45,19 +46,21 @@ from reid_lab.engine.silent import Mute
 from reid_lab.engine.terms import check_stages
 from reid_lab.errors import DataError, UserError
 from reid_lab.measuring import Found
+from reid_lab.metrics.retrieval import METRICS_VERSION
 from reid_lab.refit import refit
 from reid_lab.reload import recorded, reloaded, respecified
 from reid_lab.results import draw, keep, mark, report, result_of, spread
 from reid_lab.spec.identity import canonical
 from reid_lab.spec.loader import Loaded
 from reid_lab.spec.run import RunSpec
+from reid_lab.spec.section import walk
 from reid_lab.tracking.attempts import OnEval, Stage, catch_up, chosen, ended, pruned, tell
 from reid_lab.tracking.attempts import found as found
 from reid_lab.tracking.journal import Journal
 from reid_lab.tracking.lock import RunLock
 from reid_lab.tracking.members import Member as Member
 from reid_lab.tracking.members import claim
-from reid_lab.tracking.opening import opened
+from reid_lab.tracking.opening import opened, plain
 from reid_lab.tracking.records import seconds_spent
 from reid_lab.tracking.runs import RunFolder, find
 
@@ -195,7 +198,7 @@ def _opened(
         world=runtime.world,
         member=member,
         computing=computing(runtime.device),
-        data=contents(whole.dataset),
+        inputs={"data": contents(whole.dataset), "tested": stored(whole.dataset).digest},
     ) as journal:
         yield journal
 
@@ -249,7 +252,7 @@ def _fit(
     if book is None:
         return
     learned = [p for p in parts.model.parameters() if p.requires_grad]
-    summary = {
+    summary: dict[str, Any] = {
         "name": spec.name,
         "seed": spec.seed,
         "val": dict(result.best_metrics),
@@ -263,9 +266,20 @@ def _fit(
         "peak_memory": peak_memory(parts.runtime.device),
         "selected_on": spec.eval.select_on,
     }
+    summary |= _cost(parts, book)
     book.record("final", "final/weights", result.last_step, {"sha256": result.weights_sha256, "best": result.best_step})
     book.flush()
     folder.finish("fit", summary)
+
+
+def _cost(parts: Parts, book: Journal) -> Mapping[str, Any]:
+    """What an embedding costs; a model that cannot be asked for one has been trained all the same."""
+    try:
+        return embedding_cost(parts.model, parts.source.facts, parts.runtime)
+    except Exception as error:
+        why = " ".join(str(error).split())[:200]
+        book.record("note", "cost", 0, f"the cost of an embedding is not known: {type(error).__name__}: {why}")
+        return {}
 
 
 def _on_to_test(
@@ -343,7 +357,15 @@ def evaluate_run(
             seen(parts, one, queries, gallery)
     metrics = measuring.summary(parts, found)
     with RunLock(folder.path), Journal(folder.journal, strict=False) as journal:
-        look = {"metrics": metrics, "data": whole.dataset.digest, "protocol": spec.eval.protocol}
+        look = {
+            "metrics": metrics,
+            "name": spec.data.name,
+            "data": whole.dataset.digest,
+            "tested": stored(whole.dataset).digest,
+            "protocol": spec.eval.protocol,
+            "metrics_version": METRICS_VERSION,
+            "spec": {leaf.path: plain(leaf.value) for leaf in walk(spec.eval, "eval.") if not leaf.local},
+        }
         journal.record("note", "look_at_test", result.best_step, look)
     console.print(shown.metrics_table({"test": metrics}, f"{folder.run_id} on {spec.data.name}{mark(result)}"))
     for told in measuring.sentences(measuring.facts(found)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -105,7 +106,13 @@ def result_of(folder: RunFolder) -> RunResult:
     keys = ("seed", "best_step", "val", "seconds", "parameters", "trainable", "peak_memory", "selected_on")
     fitted_on = found.get("fitted_on", "train")
     return RunResult(
-        folder.run_id, folder.path, test=found.get("test"), fitted_on=fitted_on, **{k: found[k] for k in keys}
+        folder.run_id,
+        folder.path,
+        test=found.get("test"),
+        fitted_on=fitted_on,
+        gflops=found.get("gflops_image", found.get("gflops_caption", math.nan)),
+        latency=found.get("latency", math.nan),
+        **{k: found[k] for k in keys},
     )
 
 

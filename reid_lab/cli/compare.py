@@ -15,8 +15,9 @@ app = typer.Typer(rich_markup_mode=None)
 @app.command()
 def compare(
     selection: Annotated[
-        list[str], typer.Argument(help="Study files, experiments, runs, or filters such as data=synthetic.")
-    ],
+        list[str],
+        typer.Argument(help="Study files, experiments, runs, or filters such as data=synthetic.", show_default=False),
+    ] = [],  # noqa: B006 - typer copies it
     baseline: Annotated[
         str | None, typer.Option(help="The group that others are compared with; else the first.", show_default=False)
     ] = None,
@@ -40,6 +41,10 @@ def compare(
     ablation: Annotated[
         bool, typer.Option("--ablation", help="A column with a tick for each component of the study.")
     ] = False,
+    transfer: Annotated[
+        str | None,
+        typer.Option(metavar="A,B,…", help="Data sets: trained on each, tested on each.", show_default=False),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Write to this file, with what it was made from.", show_default=False)
     ] = None,
@@ -55,8 +60,13 @@ def compare(
 
     Means over seeds, differences from a baseline with intervals, effect sizes, adjusted p-values, cost.
     """
+    from reid_lab.errors import UserError
     from reid_lab.report import document
 
+    if not selection and transfer is None:
+        raise UserError(
+            "what is to be compared? name studies, experiments, runs or filters (see reid-lab compare --help)"
+        )
     recipe = document.chosen(
         selection,
         runs,
@@ -68,6 +78,7 @@ def compare(
         correction=correction,
         queries=queries,
         ablation=ablation,
+        transfer=_words(transfer),
     )
     if out is not None:
         document.write(recipe, out)

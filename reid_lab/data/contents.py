@@ -36,6 +36,11 @@ def contents(dataset: Dataset, *, read: int = READ) -> dict[str, str]:
     return _filed(dataset, read) if isinstance(dataset, Folder) else {}
 
 
+def stored(dataset: Dataset) -> Dataset:
+    """The data set without the val split that a run may have carved from it: equal for runs that test on the same."""
+    return stored(dataset.base) if isinstance(dataset, View) else dataset
+
+
 def _drawn(dataset: Synthetic) -> dict[str, str]:
     """The embedded world: what it is drawn from, and what was drawn, which the versions of Pillow and numpy touch."""
     spec, items = dataset.spec, dataset.items

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from fnmatch import fnmatchcase
 from functools import partial
@@ -13,26 +13,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
 
 from reid_lab.assembly import fit_plan
-from reid_lab.contracts import Architecture, Batch, Facts, Input
+from reid_lab.contracts import Architecture, Batch, Facts
+from reid_lab.costing import GROUPS, counted, specimen
 from reid_lab.engine import optim
 from reid_lab.engine.plan import FitPlan
 from reid_lab.engine.terms import evaluate, full_precision, local_sums, weight_of
 from reid_lab.parts.lora import LowRankLinear
 from reid_lab.schedules import Progress
-from reid_lab.seeding import derive, keys, stream
+from reid_lab.seeding import stream
 from reid_lab.spec.run import RunSpec
 
-GROUPS = 4
 STEPS = 100  # of an epoch, where the data are not asked how many there are
-CAPTIONS = (
-    "a man in a red shirt and black trousers",
-    "a woman with a white bag",
-    "a person in blue",
-    "a man with black shoes and a grey jacket",
-)
 
 
 def examine(model: Architecture, spec: RunSpec, facts: Facts, *, trained: bool = False) -> dict[str, Any]:
@@ -48,7 +41,7 @@ def examine(model: Architecture, spec: RunSpec, facts: Facts, *, trained: bool =
     terms: of one step from the beginning of the training. checks: name, whether it holds, and what does not.
     """
     checks: list[dict[str, Any]] = []
-    given = _batch(model, facts)
+    given = specimen(model, facts)
     subsets, shapes = _embedded(model, given, checks)
     shapes["training"] = {}
     terms, total, flops, norms = _step(model, given, spec, shapes["training"], checks)
@@ -74,38 +67,8 @@ def examine(model: Architecture, spec: RunSpec, facts: Facts, *, trained: bool =
     }
 
 
-def _batch(model: Architecture, facts: Facts) -> Batch:
-    """`GROUPS` groups with everything that the model reads: noise for images."""
-    device = next(model.parameters()).device
-    rows = torch.arange(GROUPS)
-    inputs = {}
-    for role, want in model.inputs.items():
-        if want.tokenize is not None:
-            values = want.tokenize(list(CAPTIONS))
-        else:
-            generator = torch.Generator().manual_seed(derive("inspect", role))
-            values = torch.randn(GROUPS, want.channels, *(want.size or facts.image_size), generator=generator)
-        inputs[role] = Input(values, rows)
-    labels = {name: rows % max(1, facts.labels.get(name, GROUPS)) for name in ("clothes", "scenes", *facts.labels)}
-    groups = {"pids": rows % facts.identities, "camids": rows % max(1, facts.cameras), "image_ids": rows}
-    return Batch({**groups, **labels, "sources": rows * 0, "keys": keys(0, 0, rows)}, inputs).to(device)
-
-
 def _only(given: Batch, roles: tuple[str, ...]) -> Batch:
     return Batch(given.groups, {role: given.inputs[role] for role in roles})
-
-
-@contextmanager
-def _counted() -> Iterator[FlopCounterMode]:
-    """Counts operations, attention taken apart into products, which are the same on every device."""
-    in_place = {torch.ops.aten.addmm_: _added_product}
-    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False, custom_mapping=in_place) as counter:
-        yield counter
-
-
-def _added_product(_: Sequence[int], a: Sequence[int], b: Sequence[int], **rest: Any) -> int:
-    """Operations of a product (n, m) x (m, k) that is added in place, of which the counter knows nothing."""
-    return 2 * a[0] * a[1] * b[1]
 
 
 @contextmanager
@@ -142,7 +105,7 @@ def _embedded(
             name = "+".join(chosen)
             part = _only(given, chosen)
             seen: dict[str, list[int]] = {}
-            with torch.no_grad(), _watched(model, seen), _counted() as counter:
+            with torch.no_grad(), _watched(model, seen), counted() as counter:
                 embedding = model.embed(part)
             if size in (1, len(roles)):
                 shapes[name] = seen
@@ -169,7 +132,7 @@ def _step(
     model.train()
     model.zero_grad(set_to_none=True)
     now = Progress(0, STEPS, _plan(spec).total_steps)
-    with _watched(model, seen), _counted() as counter, stream(spec.seed, "inspect"):
+    with _watched(model, seen), counted() as counter, stream(spec.seed, "inspect"):
         encoded = model.encode(given)
         values = {name: full_precision(value) for name, value in model.values(encoded, now).items()}
         found = evaluate([term for term in model.terms if not term.local], values)

@@ -19,6 +19,7 @@ from reid_lab.report.latex import latex
 from reid_lab.report.reading import Run, full_name, read_run
 from reid_lab.report.selection import select
 from reid_lab.report.table import Grid, grid
+from reid_lab.report.transfer import filters, matrix
 from reid_lab.tracking.provenance import source
 from reid_lab.tracking.runs import RunFolder, write_atomic
 
@@ -31,7 +32,7 @@ ENDINGS = {".txt": "table", ".md": "markdown", ".tex": "latex", ".csv": "csv", "
 class Recipe:
     """What decides a table: the groups, what is computed of them, and how it is shown.
 
-    told: what the selection left out. command, code: shown, computed with.
+    told: what the selection left out. transfer: the data sets of a matrix of sources and targets.
     """
 
     groups: tuple[Group, ...]
@@ -42,9 +43,13 @@ class Recipe:
     ablation: bool
     form: str
     told: tuple[str, ...] = ()
+    transfer: tuple[str, ...] = ()
 
     def compared(self) -> tuple[Comparison, Grid]:
-        """The numbers, and the grid of them."""
+        """The numbers, and the grid of them; of a transfer, the grid alone."""
+        if self.transfer:
+            found, made = matrix(self.groups, self.transfer, self.metrics)
+            return found, Grid(made.columns, made.rows, (*made.notes, *self.told))
         found = compare(
             self.groups,
             metrics=self.metrics,
@@ -68,6 +73,7 @@ class Recipe:
             "queries": self.queries,
             "ablation": self.ablation,
             "told": list(self.told),
+            "transfer": list(self.transfer),
         }
 
 
@@ -83,6 +89,7 @@ def chosen(
     correction: str = "holm",
     queries: bool = False,
     ablation: bool = False,
+    transfer: Sequence[str] = (),
 ) -> Recipe:
     """The recipe of a selection. form: of `FORMATS`; by default as `out` ends, else `table`.
 
@@ -97,10 +104,13 @@ def chosen(
         faults.append(unknown("correction", correction, get_args(Correction)))
     if faults:
         raise UserError(*faults)
-    groups, told = select(words, runs, by=tuple(by))
+    if transfer and (baseline is not None or by or queries or ablation):
+        raise UserError("--transfer has sources and targets; --baseline, --by, --queries and --ablation are of others")
+    groups, told = select((*words, *filters(transfer)), runs, by=tuple(by))
     shown = form or ("table" if out is None else ENDINGS[out.suffix])
     kind = cast(Correction, correction)
-    return Recipe(tuple(groups), tuple(metrics), baseline, kind, queries, ablation, shown, tuple(told))
+    names = tuple(transfer)
+    return Recipe(tuple(groups), tuple(metrics), baseline, kind, queries, ablation, shown, tuple(told), names)
 
 
 def form_of(path: Path) -> str:
@@ -196,6 +206,7 @@ def recipe_of(facts: Mapping[str, Any], runs: Path) -> Recipe:
         how["ablation"],
         how["format"],
         tuple(how["told"]),
+        tuple(how.get("transfer", ())),
     )
 
 

@@ -72,6 +72,11 @@ class Run:
         return _json(self.folder.path / "environment.json")
 
     @functools.cached_property
+    def inputs(self) -> Mapping[str, Any]:
+        """Digests of the code and of the data's parts (`inputs.json`); empty for runs of earlier versions."""
+        return _json(self.folder.path / "inputs.json")
+
+    @functools.cached_property
     def cost(self) -> Mapping[str, float]:
         """Of `COSTS`, what the run recorded."""
         summary = _json(self.folder.path / "summary.json")

@@ -16,6 +16,9 @@ from typing import final
 from reid_lab.reproducing.differences import Difference, Findings, few
 from reid_lab.tracking.provenance import PACKAGE, sources
 
+MOST = 30
+"""Modules whose changed line is told; the names of more follow."""
+
 
 @final
 class Checkout:
@@ -28,6 +31,7 @@ class Checkout:
         self.package, self.root, self.commit, self.changes = package, package.parent, commit, changes
         inside = _git(self.root, "rev-parse", "--show-prefix") if commit else None
         self.known = inside is not None and _git(self.root, "cat-file", "-e", f"{commit}^{{commit}}") is not None
+        self.head = (_git(self.root, "rev-parse", "HEAD") or "").strip()
         self._inside = (inside or "").strip()
 
     def changed(self) -> list[str]:
@@ -85,15 +89,25 @@ def compare(found: Findings, held: Mapping[str, str], checkout: Checkout, starts
     if not changed:
         return
     used = imported(starts, checkout.package)
-    beside = [path for path in changed if path not in used and path in now]
-    plain = []
-    for path in (path for path in changed if path not in beside):
+    beside = [path for path in changed if path not in used]  # one that is gone was imported by one that changed
+    plain, new, told = [], [], []
+    for path in (path for path in changed if path in used):
         before, after = checkout.recorded(path), checkout.now(path)
-        if before is not None and after is not None and _same_program(before, after):
+        if held.get(path) is None if held else before is None:
+            new.append(path)
+        elif before is None or after is None:
+            told.append(f"{path} differs (git does not know the recorded lines)")
+        elif _same_program(before, after):
             plain.append(path)
-            continue
-        told = _lines(before, after) if before is not None and after is not None else _whole(path, held, now)
-        found.differences.append(Difference("code", f"{path}{told}"))
+        else:
+            told.append(f"{path}{_lines(before, after)}")
+    if len(told) > MOST:
+        told[MOST:] = [f"{len(told) - MOST} more modules: {', '.join(line.split(':')[0] for line in told[MOST:])}"]
+    if new:
+        told.append(f"new modules: {', '.join(new)}")
+    found.differences += [Difference("code", line) for line in told]
+    if told and checkout.known:
+        found.notes.append(f"the code was that of commit {checkout.commit[:12]}, and is that of {checkout.head[:12]}")
     if beside:
         found.notes.append(f"code that this run does not import differs: {few(beside)}")
     if plain:
@@ -105,6 +119,8 @@ def imported(starts: Iterable[str], package: Path = PACKAGE) -> set[str]:
     root, waiting, known = package.parent, list(starts), set[str]()
     while waiting:
         name = waiting.pop()
+        if name == package.name:
+            continue  # it hands out everything for notebooks, and computes nothing
         path = next((p for p in _places(name) if (root / p).is_file()), None)
         if path is None or path in known:
             continue
@@ -155,19 +171,13 @@ def _lines(before: str, after: str) -> str:
     was, now = " ".join("\n".join(old[a:b]).split()), " ".join("\n".join(new[c:d]).split())
     count = sum(max(b - a, d - c) for _, a, b, c, d in parts)
     more = "" if count == 1 else f" ({count} lines in all)"
+    if not was or not now:
+        return f":{c + 1}: {'added' if now else 'removed'} '{_cut(now or was)}'{more}"
     return f":{c + 1}: was '{_cut(was)}', is '{_cut(now)}'{more}"
 
 
 def _cut(text: str) -> str:
     return text if len(text) <= 80 else f"{text[:79]}…"
-
-
-def _whole(path: str, held: Mapping[str, str], now: Mapping[str, str]) -> str:
-    if path not in now:
-        return " is not there any more"
-    if held and path not in held:
-        return " is new"
-    return " differs (git does not know the recorded lines)"
 
 
 def _git(folder: Path, *arguments: str) -> str | None:

@@ -15,8 +15,9 @@ from reid_lab.engine.runtime import Runtime, computing
 from reid_lab.errors import UserError
 from reid_lab.reproducing import code
 from reid_lab.reproducing.differences import Difference, Findings, few
+from reid_lab.spec.identity import identifying
 from reid_lab.spec.loader import Loaded
-from reid_lab.spec.section import is_unused, walk
+from reid_lab.spec.section import Section, is_unused, walk
 from reid_lab.tracking.opening import INPUTS, plain
 from reid_lab.tracking.provenance import environment
 from reid_lab.tracking.records import Record, read, sha256
@@ -83,19 +84,43 @@ def _spec(found: Findings, folder: RunFolder, loaded: Loaded, held: list[Record]
     """Fields of the spec that are not as the journal has them."""
     recorded = {r.name: r.value for r in held if r.kind == "param" and r.name != "world_size"}
     leaves = {leaf.path: leaf for leaf in walk(loaded.spec) if not leaf.local}
-    now = {
-        path: plain(leaf.value)
-        for path, leaf in leaves.items()
-        if path in recorded or not is_unused(leaf.field, leaf.value)
-    }
     before = len(found.differences)
-    found.compare("seed", "seed", recorded.pop("seed", None), now.pop("seed", None))
-    found.compare_all("spec", recorded, now)
+    seed = leaves.pop("seed")
+    found.compare("seed", "seed", recorded.pop("seed", None), seed.value)
+    for path in dict.fromkeys((*recorded, *leaves)):
+        leaf = leaves.get(path)
+        if leaf is None:
+            found.differences.append(Difference("spec", path, recorded[path], "nothing"))
+        elif path in recorded:
+            _field(found, path, recorded[path], plain(leaf.value), _lean(leaf.value))
+        elif not is_unused(leaf.field, leaf.value):
+            found.differences.append(Difference("spec", path, "nothing", plain(leaf.value)))
     written = _json(folder.path / "identity.json").get("spec_file")
     edited = written and hashlib.sha256((folder.path / "spec.yaml").read_bytes()).hexdigest() != written
     if edited and len(found.differences) == before:
         what = "spec.yaml was edited after the run began, in fields that take no part in its identity"
         found.differences.append(Difference("spec", what))
+
+
+def _lean(value: Any) -> Any:
+    """A field's value without what came into being later and has its default."""
+    if isinstance(value, Section):
+        return identifying(value)
+    return [_lean(v) for v in value] if isinstance(value, tuple | list) else value
+
+
+def _field(found: Findings, path: str, recorded: Any, now: Any, lean: Any) -> None:
+    """Compares what stands in a field, down to the values; lean: `now` without what may be missing in `recorded`."""
+    if isinstance(recorded, dict) and isinstance(now, dict) and isinstance(lean, dict):
+        for key in dict.fromkeys((*recorded, *now)):
+            if key in recorded or key in lean:
+                inner = now.get(key, "nothing")
+                _field(found, f"{path}.{key}", recorded.get(key, "nothing"), inner, lean.get(key, inner))
+    elif isinstance(recorded, list) and isinstance(now, list) and len(recorded) == len(now):
+        for place, (one, other, rest) in enumerate(zip(recorded, now, lean, strict=True)):
+            _field(found, f"{path}.{place}", one, other, rest)
+    else:
+        found.compare("spec", path, recorded, now)
 
 
 def _data(found: Findings, folder: RunFolder, loaded: Loaded, inputs: Mapping[str, Any]) -> Source | None:

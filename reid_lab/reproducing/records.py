@@ -13,6 +13,7 @@ from reid_lab.tracking.records import NUMBERS, RESULTS, encode, packed, read
 
 Key = tuple[str, str, int]
 _NUMBERED = NUMBERS & RESULTS
+INPUTS = {"param", "input"}
 _DIGESTS = ("checkpoint", "final")
 """Kinds whose values are digests: on a GPU, bits differ and they say nothing."""
 
@@ -23,7 +24,7 @@ class Verdict:
     """What the comparison of two journals found.
 
     compared: records of the run by kind. first: the first that differs, in the order of the run's journal; empty where
-    none does. differing: how many. largest: the largest relative difference of a number.
+    none does. differing: how many. largest: the largest relative difference of a number, 0 where all bits are equal.
     """
 
     compared: Mapping[str, int]
@@ -43,7 +44,7 @@ class Verdict:
 
 
 def compare(run: Path, replay: Path, *, tolerance: float | None = None) -> Verdict:
-    """Compares the results of two journals.
+    """Compares the results of two journals; parameters and data are inputs, and compared as such.
 
     tolerance: the largest relative difference of a number that counts as the same, its size taken as 1 where it is
     smaller; None: bits are compared. Raises `RunError` on a damaged journal.
@@ -64,8 +65,7 @@ def compare(run: Path, replay: Path, *, tolerance: float | None = None) -> Verdi
         largest = max(largest, gap if math.isfinite(gap) else 0.0)
         if tolerance is None or not (gap <= tolerance or kind in _DIGESTS):
             faults.append(f"{_named(key)}: recorded {shown(value)}, replayed {shown(other)}")
-    # A field that came into being later has its default in the replay's parameters, and computes what was computed.
-    new = [key for key in after if key not in before and key[0] != "param"]
+    new = [key for key in after if key not in before]
     faults += [f"{_named(key)}: replayed {shown(after[key])}; the run has no such record" for key in new]
     return Verdict(compared, faults[0] if faults else "", len(faults), largest)
 
@@ -75,7 +75,7 @@ def _results(journal: Path) -> dict[Key, Any]:
 
 
 def _records(journal: Path) -> Iterator[Any]:
-    return (record for record, _ in read(journal) if record.kind in RESULTS)
+    return (record for record, _ in read(journal) if record.kind in RESULTS - INPUTS)
 
 
 def _named(key: Key) -> str:

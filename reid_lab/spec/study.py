@@ -29,7 +29,8 @@ TRIAL_SEEDS = 10**6
 METRICS = get_args(EvalSpec.model_fields["metric"].annotation)
 """Of a protocol, or of one of its tasks (`val/ONE/mAP`)."""
 
-COSTS = ("cost/parameters", "cost/latency", "cost/seconds")
+COSTS = ("cost/parameters", "cost/trainable", "cost/gflops", "cost/latency", "cost/memory", "cost/seconds")
+"""Of a run, or (`gflops`, `latency`) of one embedded image."""
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+=,-]*")
 """Names of studies and of arms: both are names of folders, too."""

@@ -121,12 +121,15 @@ def _attempt(job: Job, runs: Path, report: Report | None, log: TextIO) -> Outcom
 
 
 def costs(result: RunResult) -> dict[str, float]:
-    """What a run cost: parameters (all and trainable), seconds of training, MiB at the peak."""
+    """What a run cost: parameters (all and trainable), seconds of training, MiB at the peak; for an embedding, GFLOPs
+    and seconds, NaN where an earlier version measured none."""
     return {
         "parameters": float(result.parameters),
         "trainable": float(result.trainable),
         "seconds": result.seconds,
         "memory": result.peak_memory / 2**20,
+        "gflops": result.gflops,
+        "latency": result.latency,
     }
 
 

@@ -23,7 +23,8 @@ from reid_lab.tracking.records import curve, seconds_spent
 from reid_lab.tracking.runs import RunFolder, write_atomic
 
 INPUTS = "inputs.json"
-"""The digests of the code's files and of the data's parts, for a replay to name which of them differ."""
+"""Digests: `code` of every file, `data` of the data's parts, for a replay to name which of them differ; `tested` of the
+data without a val split that was carved from it, by which tests on the same items are known."""
 
 FAILURE = "failure.txt"
 """The traceback of a run that failed, where it was no mistake of the user."""
@@ -39,19 +40,19 @@ def opened(
     world: int = 1,
     member: Member | None = None,
     computing: Mapping[str, Any] | None = None,
-    data: Mapping[str, str] | None = None,
+    inputs: Mapping[str, Any] | None = None,
 ) -> Iterator[Journal]:
     """The journal of a run that is computed inside; how that ends is recorded.
 
     facts: what the identity is made of (`identity.json`). device, world: where, in how many processes. computing:
-    what torch computes with there. data: the parts of the data with their digests; kept with those of the code's files.
+    what torch computes with there. inputs: digests of the data (`INPUTS`).
     Raises `RunError` when another process works on the run, and whatever is raised inside.
     """
     spec = loaded.spec
     with RunLock(folder.path), Journal(folder.journal, strict=device == "cpu") as journal:
         mirror: Mirror | None = None
         try:
-            _keep_inputs(folder, data or {})
+            _keep_inputs(folder, inputs or {})
             _begin(folder, loaded, journal, facts, {**environment(device), "computing": dict(computing or {})}, world)
             if member is not None:
                 enter(journal, member)
@@ -97,9 +98,9 @@ def _pruned(folder: RunFolder, loaded: Loaded, reason: str) -> dict[str, Any]:
     }
 
 
-def _keep_inputs(folder: RunFolder, data: Mapping[str, str]) -> None:
-    """Writes down what a replay compares with: the digest of every file of the code, and of the data's parts."""
-    write_atomic(folder.path / INPUTS, json.dumps({"code": sources(), "data": dict(data)}, indent=0))
+def _keep_inputs(folder: RunFolder, inputs: Mapping[str, Any]) -> None:
+    """Writes down what a replay compares with: the digest of every file of the code, and those of the data."""
+    write_atomic(folder.path / INPUTS, json.dumps({"code": sources(), **inputs}, indent=0))
 
 
 def _begin(
