@@ -19,6 +19,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from reid_lab.engine.runtime import Runtime
 from reid_lab.parts.lora import Lora, adapt
 from reid_lab.parts.trunk import Blocks, TransformerConfig
 
@@ -70,6 +71,7 @@ def measured(steps: dict[str, Callable[[], None]], rounds: int) -> dict[str, lis
 
 def compare(device: torch.device, arguments: argparse.Namespace) -> None:
     half = device.type == "cuda"
+    Runtime.start(device.type, threads=arguments.threads)
     n = arguments.images * len(MODALITIES)
     lora = Lora(arguments.rank, 0.25)
     plain, routed = blocks(arguments.layers, None).to(device), blocks(arguments.layers, lora).to(device)
@@ -104,7 +106,6 @@ def main() -> None:
     parser.add_argument("--layers", type=int, default=12)
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
     compare(torch.device("cpu"), arguments)
     if torch.cuda.is_available():
         compare(torch.device("cuda"), arguments)
