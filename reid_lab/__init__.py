@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from reid_lab.api.computing import evaluate as evaluate
     from reid_lab.api.computing import run as run
     from reid_lab.api.computing import study as study
+    from reid_lab.api.figures import Figure as Figure
+    from reid_lab.api.figures import figure as figure
     from reid_lab.api.models import Model as Model
     from reid_lab.api.models import load as load
     from reid_lab.api.own import register as register
@@ -31,11 +33,13 @@ if TYPE_CHECKING:
 
 _HOME = {
     "Comparison": "api.reading",
+    "Figure": "api.figures",
     "Model": "api.models",
     "Study": "api.reading",
     "UserError": "errors",
     "compare": "api.reading",
     "evaluate": "api.computing",
+    "figure": "api.figures",
     "inspect": "api.showing",
     "items": "api.showing",
     "load": "api.models",
@@ -50,11 +54,13 @@ _HOME = {
 
 __all__ = [
     "Comparison",
+    "Figure",
     "Model",
     "Study",
     "UserError",
     "compare",
     "evaluate",
+    "figure",
     "inspect",
     "items",
     "load",

@@ -31,6 +31,15 @@ def name_of(run: Any) -> str:
     raise UserError(f"a run is named by its id, or how it begins; got {run!r}")
 
 
+def words(given: str | Sequence[str]) -> list[str]:
+    """Words as a list; a single one is a list of it. Raises `UserError` for whatever is no text."""
+    listed = [given] if isinstance(given, str) else list(given)
+    for word in listed:
+        if not isinstance(word, str | os.PathLike):
+            raise UserError(f"expected text, got {word!r}")
+    return [os.fspath(word) for word in listed]
+
+
 def overrides(sets: Sequence[str], values: Mapping[str, Any]) -> list[str]:
     """Overrides as the command line writes them: `sets` as they are, then each of `values` (dotted path -> value)."""
     if isinstance(sets, str):

@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from reid_lab.api.given import PathLike, folder, name_of
+from reid_lab.api.showing import table
 from reid_lab.assembly import Parts, Source
 from reid_lab.contracts import IMAGE_ROLES, TEXT_ROLES
 from reid_lab.data.decode import BROKEN, framed, plain, unreadable
@@ -113,6 +114,12 @@ class Model:
         )
         found: np.ndarray = over.embed(groups).numpy()
         return found
+
+    def items(self, split: str | None = None) -> DataFrame:
+        """The items of the run's data, as `reid_lab.items` lists them."""
+        from reid_lab.assembly import open_source
+
+        return table(open_source(self._parts.spec.data, trained=True).dataset.items, split)
 
     def search(
         self,

@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
-from reid_lab.api.given import PathLike, folder, name_of
-from reid_lab.errors import Fault, RunError, UserError
+from reid_lab.api.given import PathLike, folder, name_of, words
+from reid_lab.errors import Fault, RunError
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -38,7 +38,7 @@ def runs(*selection: str, runs: PathLike | None = None) -> DataFrame:
     place = folder(runs)
     if not selection:
         return runs_frame(all_runs(place))
-    groups, _ = select(_words(selection), place)
+    groups, _ = select(words(selection), place)
     return runs_frame(run for group in groups for run in group.runs)
 
 
@@ -70,17 +70,26 @@ def compare(
     from reid_lab.report import document
 
     recipe = document.chosen(
-        _words(selection),
+        words(selection),
         folder(runs),
         baseline=baseline,
-        metrics=_words((metrics,) if isinstance(metrics, str) else metrics),
-        by=_words((by,) if isinstance(by, str) else by),
+        metrics=words(metrics),
+        by=words(by),
         form="table",
         correction=correction,
         queries=queries,
         ablation=ablation,
     )
-    return Comparison(recipe)
+    asked = {
+        "baseline": baseline,
+        "metrics": metrics,
+        "by": by,
+        "correction": correction,
+        "queries": queries,
+        "ablation": ablation,
+    }
+    told = [*map(repr, selection), *(f"{name}={value!r}" for name, value in asked.items() if value)]
+    return Comparison(recipe, f"reid_lab.compare({', '.join(told)})")
 
 
 def queries(run: Any, *, runs: PathLike | None = None) -> DataFrame:
@@ -99,20 +108,12 @@ def queries(run: Any, *, runs: PathLike | None = None) -> DataFrame:
     return queries_frame(find(folder(runs), name_of(run)))
 
 
-def _words(given: Sequence[str]) -> list[str]:
-    """Words as they are; whatever else is given is a mistake of the caller."""
-    for word in given:
-        if not isinstance(word, str | Path):
-            raise UserError(f"expected text, got {word!r}")
-    return [str(word) for word in given]
-
-
 @final
 class Comparison:
     """A table of groups of runs, in any of its forms; all show the same numbers."""
 
-    def __init__(self, recipe: Recipe) -> None:
-        self._recipe = recipe
+    def __init__(self, recipe: Recipe, call: str) -> None:
+        self._recipe, self._call = recipe, call
         recipe.compared()  # what cannot be compared is told here
 
     @functools.cached_property
@@ -156,7 +157,7 @@ class Comparison:
         from reid_lab.report.document import form_of, write
 
         file = Path(path)
-        write(replace(self._recipe, form=form_of(file)), file)
+        write(replace(self._recipe, form=form_of(file)), file, self._call)
         return file
 
     def _as(self, form: str) -> str:
@@ -218,7 +219,11 @@ class Study:
         """
         from reid_lab.report.frames import trials_frame
 
-        return trials_frame(self.name, self._runs)
+        frame = trials_frame(self.name, self._runs)
+        order = [arm["name"] for arm in self.state["arms"]]
+        return frame.sort_values(
+            ["arm", "trial"], key=lambda column: column.map(order.index) if column.name == "arm" else column
+        ).reset_index(drop=True)
 
     def compare(self, **options: Any) -> Comparison:
         """The arms compared, with the options of `compare`."""

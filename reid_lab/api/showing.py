@@ -11,6 +11,8 @@ from reid_lab.api.given import PathLike, folder, name_of, overrides
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+    from reid_lab.data.items import Items
+
 
 def show(spec: PathLike, *, sets: Sequence[str] = (), **values: Any) -> str:
     """The resolved spec as YAML, each field with the place that its value comes from: `reid-lab show`.
@@ -63,16 +65,21 @@ def items(data: str = "synthetic", *, split: str | None = None, sets: Sequence[s
     Raises:
         UserError: an unknown data set, and whatever is wrong with its folder.
     """
+    from reid_lab.datasets import open_data
+
+    return table(open_data(data, overrides(sets, values)).items, split)
+
+
+def table(items: Items, split: str | None = None) -> DataFrame:
+    """A table of items as a frame. Raises `UserError` for an unknown split."""
     from dataclasses import fields
 
     from pandas import DataFrame
 
     from reid_lab.data.items import SPLITS
-    from reid_lab.datasets import open_data
     from reid_lab.errors import UserError, unknown
 
     if split is not None and split not in SPLITS:
         raise UserError(unknown("split", split, SPLITS))
-    found = open_data(data, overrides(sets, values)).items
-    frame = DataFrame({column.name: getattr(found, column.name) for column in fields(found)})
+    frame = DataFrame({column.name: getattr(items, column.name) for column in fields(items)})
     return frame if split is None else frame[frame.split == split].reset_index(drop=True)

@@ -161,7 +161,7 @@ def trials_frame(study: str, runs: Path) -> pd.DataFrame:
     """A row for each trial of a study that was complete or pruned: its metrics on val, and what it tried."""
     groups, _, _ = trials_of((study,), runs)
     found = [trial for group in groups for trial in map(trial_of, group.runs) if trial is not None]
-    paths = knobs([trial.run for trial in found])
+    paths = dict.fromkeys(path for group in groups for path in knobs(group.runs))
     return pd.DataFrame(
         {
             "arm": trial.arm,
