@@ -58,8 +58,7 @@ def probe(
 
     Linear probes across people, and how far embeddings move when one thing is changed.
     """
-    import json
-
+    from reid_lab.probing.keeping import as_json
     from reid_lab.probing.run import FILE, Asked, probe_run
     from reid_lab.probing.show import csv_of, tables
 
@@ -76,7 +75,7 @@ def probe(
     for line in found["notes"]:
         note(line)
     if form is Form.json:
-        typer.echo(json.dumps(found, indent=1, ensure_ascii=False))
+        typer.echo(as_json(found))
     elif form is Form.csv:
         typer.echo(csv_of(found), nl=False)
     else:
@@ -85,6 +84,53 @@ def probe(
             typer.echo(f"\n{shown.title}")
             table(shown.head, shown.rows)
         typer.echo(f"\nwrote {out or runs / found['run'] / FILE}")
+
+
+@app.command()
+def slices(
+    run: RunName,
+    other: Annotated[str | None, typer.Argument(help="A run to compare with.", show_default=False)] = None,
+    by: Annotated[
+        str | None, typer.Option(metavar="A,B", help="Slicings; else all but camera pairs.", show_default=False)
+    ] = None,
+    metric: Annotated[str, typer.Option(metavar="mAP|R1|R5|mINP", help="What gets an interval.")] = "mAP",
+    seed: Annotated[int, typer.Option(min=0, help="Of resamples.")] = 0,
+    form: Told = Form.table,
+    out: Out = None,
+    device: Device = None,
+    runs: Runs = RUNS,
+) -> None:
+    """Show where a test failed: metrics of slices of its queries.
+
+    With OTHER, the difference of two runs on each slice, query by query. `--by "camera pair"` embeds the test again.
+    """
+    from reid_lab.probing.failures import AGAINST, FILE, csv_of, head_and_rows, slices_run
+    from reid_lab.probing.keeping import as_json
+
+    found = slices_run(
+        run,
+        runs,
+        other,
+        by=_words(by),
+        metric=metric,
+        seed=seed,
+        device=device,
+        out=out,
+        say=lambda line: typer.echo(line, err=True),
+    )
+    for line in found["notes"]:
+        note(line)
+    if form is Form.json:
+        typer.echo(as_json(found))
+    elif form is Form.csv:
+        typer.echo(csv_of(found), nl=False)
+    else:
+        typer.echo(f"{' less '.join(found['names'])}; {found['claim']}")
+        table(*head_and_rows(found))
+        if found["overlapping"]:
+            typer.echo(f"slices overlap: {', '.join(found['overlapping'])}")
+        place = FILE if found["other"] is None else AGAINST.format(found["other"])
+        typer.echo(f"wrote {out or runs / found['run'] / place}")
 
 
 def _words(text: str | None) -> tuple[str, ...]:

@@ -24,7 +24,7 @@ from reid_lab.seeding import rng
 Ints = NDArray[np.int64]
 STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0)
 """What regularisation is chosen from: scikit-learn's C, the inverse of its strength."""
-INNER = 3  # folds of the training part of a fold, in which it is chosen
+INNER = 2  # folds of the training part of a fold, in which it is chosen
 STEPS = 150  # of L-BFGS
 
 
@@ -86,7 +86,7 @@ def probe(x: Any, labels: Ints, clusters: Ints, people: Ints, *, folds: int = 5,
         folds: of the cross-validation; a class needs as many clusters.
         seed: of folds and permutation.
 
-    Each fold standardises x by its training part, chooses the regularisation by `balanced` in three inner folds of
+    Each fold standardises x by its training part, chooses the regularisation by `balanced` in two inner folds of
     it, and weighs classes inversely to how many items they have.
     """
     keep = enough(labels, clusters, folds)

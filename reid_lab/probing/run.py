@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -20,14 +19,13 @@ from reid_lab.errors import DataError, Fault, RunError, UserError
 from reid_lab.probing.attributes import Attribute, attributes, chosen, synthetic
 from reid_lab.probing.counterfactual import Counterfactual, shifts
 from reid_lab.probing.embeddings import Named, Vectors, embedded, named
+from reid_lab.probing.keeping import check_out, keep
 from reid_lab.probing.linear import STRENGTHS, Probed, probe
+from reid_lab.probing.show import csv_of
 from reid_lab.reload import recorded, reloaded, respecified
 from reid_lab.results import result_of
 from reid_lab.seeding import rng
-from reid_lab.tracking.attempts import catch_up
-from reid_lab.tracking.journal import Journal
-from reid_lab.tracking.lock import RunLock
-from reid_lab.tracking.runs import RunFolder, find, write_atomic
+from reid_lab.tracking.runs import find
 
 Split = Literal["train", "val", "test"]
 FILE = "probing/probe.json"
@@ -72,6 +70,7 @@ def probe_run(
     Raises `UserError`s: a run without weights or unfinished, a split that is not there or was trained on, an attribute
     or an embedding that is not known, one that takes a single value.
     """
+    check_out(out)
     folder = find(runs, name)
     facts = recorded(folder)
     result = result_of(folder)
@@ -104,7 +103,9 @@ def probe_run(
         **_probes(parts, begun, wanted, known, asked, say),
         "counterfactual": _counterfactual(parts, begun, wanted, asked, say),
     }
-    _keep(folder, found, out, spec.tracking.uri, result.best_step, say)
+    probed = sorted({row["attribute"] for row in found["probes"]})
+    look = {"probed": probed, "data": source.dataset.digest} if asked.split == "test" else None
+    keep(folder, found, name=FILE, out=out, csv=csv_of, look=look, say=say)
     return found
 
 
@@ -270,31 +271,3 @@ def _counterfactual(
             role: {c: world.changed(role, c) for c in ("outfit", "person", "scene")} for role in texts
         },
     }
-
-
-def _keep(
-    folder: RunFolder,
-    found: Mapping[str, Any],
-    out: Path | None,
-    uri: str | None,
-    step: int,
-    say: Callable[[str], object],
-) -> None:
-    """Writes the result; the journal learns of it, and of a look at test."""
-    path = folder.path / FILE if out is None else out
-    if out is not None and out.suffix.lower() == ".csv":
-        from reid_lab.probing.show import csv_of
-
-        write_atomic(path, csv_of(found))
-    else:
-        write_atomic(path, json.dumps(found, indent=1))
-    on_test = found["asked"]["split"] == "test"
-    if out is not None and not on_test:
-        return
-    with RunLock(folder.path), Journal(folder.journal, strict=False) as journal:
-        if on_test:
-            look = {"probed": sorted({row["attribute"] for row in found["probes"]}), "data": found["data"]}
-            journal.record("note", "look_at_test", step, look)
-        if out is None:
-            journal.artifact(FILE, path, step)
-    catch_up(folder, uri, say)
