@@ -138,6 +138,8 @@ def written(drawn: Drawn, folder: Path, facts: Mapping[str, Any]) -> tuple[Path,
     data = table(drawn.rows)
     told = {"version": manifest.VERSION, **facts, "name": drawn.name, "caption": drawn.caption, "data": digest(data)}
     with styled():
+        drawn.figure.draw_without_rendering()
+        drawn.figure.set_layout_engine("none")  # laid out now, once for both formats
         files = {
             ".png": _png(drawn),
             ".pdf": _pdf(drawn),
