@@ -94,6 +94,13 @@ def _curves(runs: Path) -> list[str]:
     return ["irra"]
 
 
+def _pair(runs: Path) -> list[str]:
+    for seed in range(2):
+        make(runs, seed, level=0.6, noise=1)
+        make(runs, seed, level=0.4, spec={"model.mer.rank": 8}, noise=2)
+    return ["irra"]
+
+
 def _tuned(runs: Path) -> list[str]:
     tuned(runs)
     return ["tuned"]
@@ -106,6 +113,7 @@ EXAMPLES = {
     "decoupling": _curves,
     "sensitivity": _sweep,
     "cost": _ablation,
+    "win_loss": _pair,
     "modalities": _omni,
     "parallel": _tuned,
     "slices": _tuned,

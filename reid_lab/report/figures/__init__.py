@@ -70,6 +70,12 @@ def _slices() -> Draw:
     return slices
 
 
+def _win_loss() -> Draw:
+    from reid_lab.report.figures.paired import win_loss
+
+    return win_loss
+
+
 KINDS: Mapping[str, Kind] = {
     "cmc": Kind(
         "how many queries find their person among the first k, each group with a band over seeds",
@@ -104,6 +110,15 @@ KINDS: Mapping[str, Kind] = {
         "costs in the runs' summaries",
         _cost,
         options={"costs": "names with commas, such as parameters,latency (all that every run recorded)"},
+    ),
+    "win_loss": Kind(
+        "two groups query by query: where each is better, and the mean difference",
+        "two groups, and per-query results of the test (results/test.npz)",
+        _win_loss,
+        options={
+            "value": "ap or rank, of the first match (ap)",
+            "task": "a task of the protocol, where it has several",
+        },
     ),
     "modalities": Kind(
         "modality × modality: how well each combination of query modalities retrieves",
