@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
@@ -33,7 +34,7 @@ def replay(
     done = again(
         run,
         runs,
-        console=Console(stderr=True, soft_wrap=True, highlight=False),
+        console=Console(stderr=True, soft_wrap=True, highlight=False, quiet=not sys.stderr.isatty()),
         say=typer.echo,
         anyway=anyway,
         keep=keep,
