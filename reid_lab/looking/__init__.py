@@ -60,6 +60,7 @@ KINDS: Mapping[str, Kind] = {
             **_PART,
         },
         weights=True,
+        of_test=False,
     ),
     "similarity": Kind(
         "how similar right and wrong pairs are: histograms, d′ and overlap, a panel for each run",
@@ -67,6 +68,7 @@ KINDS: Mapping[str, Kind] = {
         _similarity,
         options={"bins": "of the histograms (60)", **_TASK, **_PART},
         weights=True,
+        of_test=False,
     ),
     "attention": Kind(
         "what the class token of one run attends to, over images: the last block, and the rollout",
@@ -74,6 +76,7 @@ KINDS: Mapping[str, Kind] = {
         _attention,
         options={"images": "how many (8)", **_PEOPLE, "role": "modality (rgb)", **_PART},
         weights=True,
+        of_test=False,
     ),
     "words": Kind(
         "which patches are like which words of a caption, for one run",
@@ -81,6 +84,7 @@ KINDS: Mapping[str, Kind] = {
         _words,
         options={"captions": "how many (2)", **_PEOPLE, "role": "modality of the images (rgb)", **_PART},
         weights=True,
+        of_test=False,
     ),
     "sheet": Kind(
         "ranked lists of the best, the worst and random queries of one run",
@@ -88,6 +92,7 @@ KINDS: Mapping[str, Kind] = {
         _sheet,
         options={"each": "how many of each (2)", "top": "images of a list (10)", **_SEED, **_TASK, **_PART},
         weights=True,
+        of_test=False,
     ),
 }
 """Name -> kind, of those drawn from weights and data."""

@@ -71,7 +71,7 @@ def attention(
                 drawn = _overlaid(panel, plane, 100 * heat.reshape(trunk.embed.grid), trunk, (0.0, top), READ)
             several = f"{trunk.name}\n" if len(trunks) > 1 else ""
             panels[0].set_ylabel(several + what)
-            figure.colorbar(drawn, ax=panels, fraction=0.04, pad=0.01).set_label("% of the class token's", fontsize=7)
+            figure.colorbar(drawn, ax=panels, fraction=0.04, pad=0.01).set_label("share, %", fontsize=7)
             rows += [
                 {
                     "run": model.folder.run_id,
@@ -95,6 +95,7 @@ def attention(
             "Last block: what the class token attends to, the mean of the heads. Rollout: the product over all blocks "
             "of (mean of the heads + identity) / 2 (Abnar and Zuidema, 2020). A cell is a patch; a row of images "
             "shares its colours. Attention tells what is read, not what decides.",
+            *model.notes,
         )
     return Drawn("attention", figure, rows, caption)
 
@@ -189,9 +190,10 @@ def patch_words(
             f"{model.name}: {role} images of {model.part} and the words of a {text} each "
             f"({'people asked for' if identities is not None else f'drawn with seed {seed}'}). A map is the cosine of "
             "a word's tokens (their mean) with each patch, both as the last block, norm and projection of their "
-            "towers leave them, minus the patch's mean over all words of the caption. Retrieval compares the class "
-            "token with the end token; no loss compares these ones, and a causal tower's word has read the words "
-            "before it. One scale of colours for each caption.",
+            "towers leave them, minus the patch's mean over all words of the caption. No loss compares words "
+            "with patches, and a causal tower's word has read the words before it. One scale of colours for each "
+            "caption.",
+            *model.notes,
         )
     return Drawn("words", figure, rows, caption)
 

@@ -28,6 +28,7 @@ class Points:
     modality: list[str]
     camera: list[str]
     what: Literal["modality", "camera"]
+    task: str
 
     @property
     def kinds(self) -> list[str]:
@@ -84,7 +85,7 @@ def points(model: Opened, *, task: str | None, wanted: Sequence[int] | int, seed
     by_camera = len(set(roles)) == 1 and 1 < len(set(cameras)) <= len(MARKERS)
     named_cameras = ["" if camera == ABSENT else f"camera {camera}" for camera in cameras]
     what: Literal["modality", "camera"] = "camera" if by_camera else "modality"
-    return Points(np.concatenate(vectors), np.concatenate(chosen), roles, named_cameras, what)
+    return Points(np.concatenate(vectors), np.concatenate(chosen), roles, named_cameras, what, asked.name)
 
 
 def _same(a: Groups, b: Groups) -> bool:
@@ -139,7 +140,9 @@ def embedding_map(
                     )
                 ]
             _legend(axes[2 * row], seen)
-        told = "; ".join(f"{model.name}: {', '.join(plane.told for plane in planes)}" for model, _, planes in found)
+        told = "; ".join(
+            f"{model.name}, {seen.task}: {', '.join(plane.told for plane in planes)}" for model, seen, planes in found
+        )
         marks = " or ".join(dict.fromkeys(seen.what for _, seen, _ in found))
         shown = found[0][1]
         drawn = f"drawn with seed {seed}" if isinstance(identities, int) else "those asked for"
@@ -149,6 +152,7 @@ def embedding_map(
             f"({drawn}): colour and number are the identity, the mark is the {marks}. {told}. "
             "t-SNE keeps neighbours, not distances: neither the size of a cluster nor what lies between two of "
             "them says anything. These trained models only.",
+            *(note for model in models for note in model.notes),
         )
     return Drawn("map", figure, rows, caption)
 

@@ -7,8 +7,9 @@ written to the run's journal before anything is shown, as `reid-lab evaluate` do
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, final
 
 import numpy as np
@@ -42,14 +43,17 @@ def _silent(line: str) -> None:
 @final
 @dataclass(frozen=True)
 class Opened:
-    """A run's model over the items of one part. weights: their sha256; say: is told what takes long."""
+    """A run's model over the items of one part.
+
+    weights: their sha256. say: is told what takes long. notes: what a caption must tell.
+    """
 
     folder: RunFolder
     part: str
     parts: Parts
     weights: str
     say: Say = _silent
-    notes: list[str] = field(default_factory=list)
+    notes: Sequence[str] = ()
 
     @property
     def name(self) -> str:
@@ -76,8 +80,8 @@ class Opened:
             return found
 
         found = kept.remembered(file, computed)
-        if found.problem and found.problem not in self.notes:
-            self.notes.append(found.problem)
+        if found.problem:
+            self.say(found.problem)
         return torch.from_numpy(found.vectors)
 
     def looked(self, figure: str) -> None:
@@ -111,7 +115,10 @@ def opened(folder: RunFolder, part: str = "val", *, device: str | None = None, s
         raise DataError(Fault(f"{spec.data.name} has no {part} items (it has {there}); --part chooses", folder.run_id))
     dataset = only(whole.dataset, (part,))
     parts = reloaded(folder, spec, Source(dataset, replace(whole.facts, roles=dataset.items.roles()), None), facts)
-    return Opened(folder, part, parts, weights, say)
+    known = json.loads((folder.path / "identity.json").read_text(encoding="utf-8")).get("data")
+    changed = known is not None and known != dataset.digest
+    told = [f"{folder.run_id} was trained on other data than these ({known[:12]}, not {dataset.digest[:12]})."]
+    return Opened(folder, part, parts, weights, say, told if changed else [])
 
 
 def task_of(model: Opened, name: str | None = None) -> Retrieval:

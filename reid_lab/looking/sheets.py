@@ -104,6 +104,7 @@ def lists(model: Opened, *, task: str | None = None, each: int = EACH, top: int 
             f"the gallery. {each} each of highest and of lowest average precision, and drawn with seed {seed}. "
             "Green: the person looked for, orange red: another; below an image rank and score. Removed from rankings: "
             f"{asked.removed}. Best and worst are extremes, no summary.",
+            *model.notes,
         )
     return Drawn("sheet", figure, rows, caption)
 

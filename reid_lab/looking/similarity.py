@@ -135,5 +135,6 @@ def histograms(models: Sequence[Opened], *, task: str | None = None, bins: int =
             f"Similarities of all pairs of queries and gallery items of {models[0].part}, without what the task "
             "removes from rankings and before any re-ranking; dotted: means. d′ is the distance of the means in "
             f"deviations, overlap the area that the two histograms ({bins} bins) share. These trained models only.",
+            *(note for model in models for note in model.notes),
         )
     return Drawn("similarity", figure, rows, caption)

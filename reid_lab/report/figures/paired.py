@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -54,7 +56,7 @@ def win_loss(asked: Asked) -> Drawn:
         ):
             text = f"{name} better: {count}"
             plate = {"boxstyle": "round,pad=0.2", "fc": "white", "ec": "none", "alpha": 0.85}
-            at = {"ha": ha, "va": va, "transform": axes.transAxes, "zorder": 4}
+            at: dict[str, Any] = {"ha": ha, "va": va, "transform": axes.transAxes, "zorder": 4}
             axes.text(left, bottom, text, color=colour, fontsize=8, bbox=plate, **at)
         axes.set_title(f"mean difference {(y - x).mean():+.2f} {unit} [{low:+.2f}, {high:+.2f}]", loc="left")
         caption = captioned(
@@ -82,12 +84,12 @@ def _mean(group: Group, value: str, task: str) -> tuple[Array, Queries]:
     return values, first
 
 
-def _points(axes: object, x: Array, y: Array, better: Array, *, logarithmic: bool) -> None:
+def _points(axes: Any, x: Array, y: Array, better: Array, *, logarithmic: bool) -> None:
     """Equal points become one, its area their number."""
     places, count = np.unique(np.round(np.stack([x, y, np.sign(better)]), 6), axis=1, return_counts=True)
     for sign, colour, marker in ((0, GREY, "o"), (-1, COLOURS[1], "v"), (1, COLOURS[0], "^")):
         own = places[2] == sign
-        axes.scatter(  # type: ignore[attr-defined]
+        axes.scatter(
             *places[:2, own],
             s=12 * np.sqrt(count[own]),
             color=colour,
@@ -99,6 +101,6 @@ def _points(axes: object, x: Array, y: Array, better: Array, *, logarithmic: boo
     low, high = float(min(x.min(), y.min())), float(max(x.max(), y.max()))
     room = 0.04 * (high - low or 1.0)
     span = (low / 1.2, high * 1.2) if logarithmic else (low - room, high + room)
-    axes.plot(span, span, color=GREY, linewidth=0.9, zorder=2)  # type: ignore[attr-defined]
+    axes.plot(span, span, color=GREY, linewidth=0.9, zorder=2)
     scale = "log" if logarithmic else "linear"
-    axes.set(xscale=scale, yscale=scale, xlim=span, ylim=span, aspect="equal")  # type: ignore[attr-defined]
+    axes.set(xscale=scale, yscale=scale, xlim=span, ylim=span, aspect="equal")
