@@ -19,7 +19,7 @@ from reid_lab.report.reading import COSTS
 Row = dict[str, object]
 
 UNITS: Mapping[str, tuple[str, float]] = {
-    "seconds": ("training and test, minutes", 60.0),
+    "seconds": ("time, minutes", 60.0),
     "parameters": ("parameters, millions", 1e6),
     "trainable": ("trained parameters, millions", 1e6),
     "peak_memory": ("peak memory, MiB", 2.0**20),

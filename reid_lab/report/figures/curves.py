@@ -77,7 +77,7 @@ def learning(asked: Asked) -> Drawn:
     there = [name for name in wanted if any(name in one.values for one in found.values())]
     missing = [name for name in wanted if name not in there]
     if not there or (missing and asked.metrics):
-        raise _unknown("learning", missing or list(wanted), found)
+        raise _unknown("learning", missing or list(wanted), found, named=bool(asked.metrics))
     return _over_time("learning", "Learning curves", asked, there, found)
 
 
@@ -88,7 +88,7 @@ def decoupling(asked: Asked) -> Drawn:
     there = [name for name in wanted if any(name in one.values for one in found.values())]
     missing = [name for name in wanted if name not in there]
     if not there or (missing and asked.metrics):
-        raise _unknown("decoupling", missing or list(wanted), found)
+        raise _unknown("decoupling", missing or list(wanted), found, named=bool(asked.metrics))
     averaged = {
         run_id: Series({name: _by_epoch(steps, one.epoch) for name, steps in one.values.items()}, one.names, one.epoch)
         for run_id, one in found.items()
@@ -107,10 +107,10 @@ def _recorded(groups: Sequence[Group], names: Sequence[str]) -> dict[str, Series
     return {run.run_id: series(run, names) for group in groups for run in group.runs}
 
 
-def _unknown(kind: str, missing: Sequence[str], found: Mapping[str, Series]) -> Lacking:
+def _unknown(kind: str, missing: Sequence[str], found: Mapping[str, Series], *, named: bool) -> Lacking:
     known = dict.fromkeys(name for one in found.values() for name in one.names)
     near = next(filter(None, (nearest(name, known) for name in missing)), None)
-    hint = f"; did you mean '{near}'?" if near else ""
+    hint = f"; did you mean '{near}'?" if near and named else ""
     of = "diag" if kind == "decoupling" else ""
     there = ", ".join([name for name in known if name.startswith(of)][:12]) or "none"
     return Lacking(f"{kind} needs {', '.join(missing)}, which no run recorded{hint}; recorded: {there}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 from reid_lab.report import stats
 from reid_lab.report.comparison import Comparison
 from reid_lab.report.figures.kind import Asked
-from reid_lab.report.groups import Group
+from reid_lab.report.groups import Group, changes
 from reid_lab.report.reading import full_name
 
 
@@ -46,7 +47,19 @@ def about(asked: Asked, comparison: Comparison | None) -> str:
         notes.append("selected on TEST: the best of several looks, no estimate of anything new")
     if "‡" in marks:
         notes.append("fitted on more than train")
-    return " ".join(f"{note[:1].upper()}{note[1:]}." for note in (*notes, *asked.told))
+    told = " ".join(f"{note[:1].upper()}{note[1:]}." for note in (*notes, *asked.told))
+    return " ".join((*numbered(asked.groups), told))
+
+
+def numbered(groups: Sequence[Group]) -> list[str]:
+    """What a group that is named by a number changes in the first one."""
+    first, found = groups[0].runs[0].spec, []
+    for group in groups[1:]:
+        if "#" in group.name:
+            differs = changes(first, group.runs[0].spec)
+            more = f" and {len(differs) - 3} more" if len(differs) > 3 else ""
+            found.append(f"{group.name}: {'; '.join(textwrap.shorten(one, 60) for one in differs[:3])}{more}.")
+    return found
 
 
 def label(metric: str) -> str:
