@@ -24,6 +24,7 @@ from reid_lab.seeding import rng
 Ints = NDArray[np.int64]
 STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0)
 """What regularisation is chosen from: scikit-learn's C, the inverse of its strength."""
+UNCHOSEN = 1e-1
 INNER = 2  # folds of the training part of a fold, in which it is chosen
 STEPS = 150  # of L-BFGS
 
@@ -108,7 +109,12 @@ def probe(x: Any, labels: Ints, clusters: Ints, people: Ints, *, folds: int = 5,
 
 
 def _chosen(x: Any, y: Ints, clusters: Ints, seed: int) -> float:
-    """The strength with the best mean over the inner folds; of equal ones the strongest regularisation."""
+    """The strength with the best mean over the inner folds; of equal ones the strongest regularisation.
+
+    Where every class has one cluster alone, nothing can be held out, and the strength is `UNCHOSEN`.
+    """
+    if all(len(np.unique(clusters[y == value])) < INNER for value in np.unique(y)):
+        return UNCHOSEN
     total = np.zeros(len(STRENGTHS))
     for train, test in splits(y, clusters, INNER, seed):
         if len(np.unique(y[train])) > 1:
