@@ -92,12 +92,14 @@ class _Package(ModuleType):
         super().__setattr__(name, value)
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'reid_lab' has no attribute '{name}'", name=name, obj=sys.modules[__name__])
-    if name == "study":
-        return import_module("reid_lab.study")
-    return getattr(import_module(f"reid_lab.{_HOME[name]}"), name)
+if not TYPE_CHECKING:  # a type checker would take any name for one of these
+
+    def __getattr__(name: str) -> Any:
+        if name not in _HOME:
+            raise AttributeError(f"module 'reid_lab' has no attribute '{name}'", name=name, obj=sys.modules[__name__])
+        if name == "study":
+            return import_module("reid_lab.study")
+        return getattr(import_module(f"reid_lab.{_HOME[name]}"), name)
 
 
 def __dir__() -> list[str]:

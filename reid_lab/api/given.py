@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from reid_lab.errors import UserError
+from reid_lab.spec.show import scalar
 
 PathLike = str | os.PathLike[str]
 
@@ -51,14 +51,12 @@ def yaml(value: Any, path: str = "") -> str:
     """A plain value as YAML in one line. Raises `UserError` for what no spec can hold."""
     if hasattr(value, "item") and getattr(value, "shape", None) == ():  # a number of numpy's
         value = value.item()
-    if value is None or isinstance(value, bool | int):
-        return json.dumps(value)
-    if isinstance(value, float):
-        if math.isfinite(value):
-            return repr(value)
+    if isinstance(value, os.PathLike):
+        value = os.fspath(value)
+    if isinstance(value, float) and not math.isfinite(value):
         return ".nan" if math.isnan(value) else f"{'-' if value < 0 else ''}.inf"
-    if isinstance(value, str | os.PathLike):
-        return json.dumps(os.fspath(value), ensure_ascii=False)
+    if value is None or isinstance(value, bool | int | float | str):
+        return scalar(value)
     if isinstance(value, Mapping):
         return "{" + ", ".join(_entries(value, path)) + "}"
     if isinstance(value, Sequence):
@@ -72,4 +70,4 @@ def _entries(value: Mapping[Any, Any], path: str) -> Iterator[str]:
     for key, one in value.items():
         if not isinstance(key, str):
             raise UserError(f"{path}: keys are text, got {key!r}")
-        yield f"{json.dumps(key, ensure_ascii=False)}: {yaml(one, f'{path}.{key}')}"
+        yield f"{scalar(key)}: {yaml(one, f'{path}.{key}')}"

@@ -65,6 +65,7 @@ def items(data: str = "synthetic", *, split: str | None = None, sets: Sequence[s
     Raises:
         UserError: an unknown data set, and whatever is wrong with its folder.
     """
+    _check(split)
     from reid_lab.datasets import open_data
 
     return table(open_data(data, overrides(sets, values)).items, split)
@@ -76,10 +77,15 @@ def table(items: Items, split: str | None = None) -> DataFrame:
 
     from pandas import DataFrame
 
+    _check(split)
+    frame = DataFrame({column.name: getattr(items, column.name) for column in fields(items)})
+    return frame if split is None else frame[frame.split == split].reset_index(drop=True)
+
+
+def _check(split: str | None) -> None:
+    """Refuses an unknown split, before any data are drawn or read."""
     from reid_lab.data.items import SPLITS
     from reid_lab.errors import UserError, unknown
 
     if split is not None and split not in SPLITS:
         raise UserError(unknown("split", split, SPLITS))
-    frame = DataFrame({column.name: getattr(items, column.name) for column in fields(items)})
-    return frame if split is None else frame[frame.split == split].reset_index(drop=True)

@@ -1,0 +1,37 @@
+"""The examples of docs/api.md run in order, on a world of 36 people."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+STUDY = """\
+base: ../experiments/irra.yaml
+design: leave_one_out
+components: {mlm: {off: {model.mlm: null}}}
+seeds: [0, 1]
+"""
+
+
+def test_the_examples_run_in_order(lab, monkeypatch):
+    from reid_lab.architectures import ARCHITECTURES
+
+    monkeypatch.setitem(ARCHITECTURES, "dual_encoder", None)  # taken out again afterwards
+    del ARCHITECTURES["dual_encoder"]
+    for name in ("experiments", "studies"):
+        (lab.folder / name).mkdir()
+    (lab.folder / "experiments" / "irra.yaml").write_text(lab.file.read_text().replace("name: tiny", "name: irra"))
+    (lab.folder / "studies" / "irra_ablation.yaml").write_text(STUDY)
+    shutil.copy(ROOT / "notebooks" / "dual_encoder.py", lab.folder)
+    text = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```python\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    assert len(blocks) > 12
+    names: dict[str, object] = {}
+    for block in blocks:
+        line = text[: text.index(block)].count("\n")
+        exec(compile("\n" * line + block, "docs/api.md", "exec"), names)
+    assert len(lab.folders()) == 5
+    assert (lab.folder / "mlm.tex").is_file()
+    assert (lab.folder / "figures" / "forest.csv").is_file()
