@@ -24,7 +24,7 @@ from reid_lab.seeding import rng
 Ints = NDArray[np.int64]
 STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0)
 """What regularisation is chosen from: scikit-learn's C, the inverse of its strength."""
-UNCHOSEN = 1e-1
+UNCHOSEN = 1e-1  # where nothing can be held out to choose by
 INNER = 2  # folds of the training part of a fold, in which it is chosen
 STEPS = 150  # of L-BFGS
 
