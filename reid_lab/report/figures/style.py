@@ -57,8 +57,7 @@ _STYLE: Mapping[str, Any] = {
     "lines.linewidth": 1.6,
     "lines.markersize": 4.5,
     "image.cmap": SEQUENTIAL,
-    "figure.dpi": 100.0,
-    "savefig.dpi": DPI,
+    "figure.dpi": float(DPI),  # canvases write as many dots as the figure has
     "text.usetex": False,
     "axes.unicode_minus": True,
     "pdf.fonttype": 42,  # TrueType, as publishers ask
@@ -100,7 +99,7 @@ def look(place: int) -> dict[str, Any]:
     return {
         "color": COLOURS[place % len(COLOURS)],
         "linestyle": DASHES[place // len(COLOURS) % len(DASHES)],
-        "marker": MARKERS[place % len(MARKERS)],
+        "marker": MARKERS[(place + place // len(COLOURS)) % len(MARKERS)],
     }
 
 
@@ -117,8 +116,10 @@ def legend(*panels: Axes, place: str = "best", above: bool = False) -> None:
         return
     figure = panels[0].figure
     assert isinstance(figure, Figure)
-    columns = int(figure.get_figwidth() * 12 / (max(map(len, named)) + 6))
-    figure.legend(named.values(), named.keys(), loc="outside upper center", ncols=max(1, min(len(named), columns)))
+    columns = int(figure.get_figwidth() * 14 / (max(map(len, named)) + 6))
+    columns = max(1, min(len(named), columns))
+    figure.legend(named.values(), named.keys(), loc="outside upper center", ncols=columns)
+    _grow(figure, 0.17 * (-(-len(named) // columns) - 1))
 
 
 def captioned(figure: Figure, *parts: str) -> str:
@@ -126,7 +127,13 @@ def captioned(figure: Figure, *parts: str) -> str:
     caption = " ".join(part for part in parts if part)
     lines = textwrap.wrap(caption, int(figure.get_figwidth() * 20))
     figure.supxlabel("\n".join(lines), fontsize=6.5, color="#555555", x=0.01, ha="left")
+    _grow(figure, 0.12 * (len(lines) - 2))
     return caption
+
+
+def _grow(figure: Figure, inches: float) -> None:
+    """Makes a figure taller, so that many names or a long caption leave the panels as they are."""
+    figure.set_figheight(figure.get_figheight() + max(0.0, inches))
 
 
 def written(drawn: Drawn, folder: Path, facts: Mapping[str, Any]) -> tuple[Path, ...]:

@@ -57,8 +57,8 @@ def numbered(groups: Sequence[Group]) -> list[str]:
     for group in groups[1:]:
         if "#" in group.name:
             differs = changes(first, group.runs[0].spec)
-            more = f" and {len(differs) - 3} more" if len(differs) > 3 else ""
-            found.append(f"{group.name}: {'; '.join(textwrap.shorten(one, 60) for one in differs[:3])}{more}.")
+            more = f" and {len(differs) - 2} more" if len(differs) > 2 else ""
+            found.append(f"{group.name}: {'; '.join(textwrap.shorten(one, 60) for one in differs[:2])}{more}.")
     return found
 
 
