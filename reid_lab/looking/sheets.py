@@ -88,11 +88,11 @@ def lists(model: Opened, *, task: str | None = None, each: int = EACH, top: int 
         if k >= 0
     ]
     with styled():
-        widest = max(image.width for image in drawn)
-        heights = [image.height / _INCH + 0.22 for image in drawn]
-        figure, axes = sheet(len(drawn), width=widest / _INCH + 0.2, height=sum(heights) + 0.7)
+        widest, highest = max(image.width for image in drawn), max(image.height for image in drawn)
+        height = len(drawn) * (highest / _INCH + 0.22) + 0.7
+        figure, axes = sheet(len(drawn), width=widest / _INCH + 0.2, height=height)
         for panel, one, image in zip(axes, chosen, drawn, strict=True):
-            canvas = Image.new("RGB", (widest, image.height), "white")
+            canvas = Image.new("RGB", (widest, highest), "white")
             canvas.paste(image)
             panel.imshow(np.asarray(canvas), interpolation="lanczos")
             panel.set_axis_off()
