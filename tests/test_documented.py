@@ -10,12 +10,14 @@ from typing import NamedTuple
 
 import pytest
 import typer.main
+import yaml
 from typer.exceptions import TyperException
 
 from reid_lab import cli
+from reid_lab.architectures import ARCHITECTURES
 
 ROOT = Path(__file__).parents[1]
-PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 FOLDERS = ("benchmarks", "docs", "experiments", "notebooks", "reid_lab", "studies", "tests")
 NAMED = re.compile(rf"(?<![\w/.~-])((?:{'|'.join(FOLDERS)})/[\w/.-]+\.(?:yaml|py|md|ipynb|png))\b")
 PLACEHOLDER = re.compile(r"\b(NAME|NNNN|SOURCE)\b")
@@ -141,6 +143,23 @@ def test_every_link_leads_somewhere():
             elif anchor and anchor not in anchors(place.read_text(encoding="utf-8")):
                 missing.append(f"{page.relative_to(ROOT)}: {target} (no such heading)")
     assert not missing, "\n".join(missing)
+
+
+def test_the_numbers_of_the_readme_are_those_of_the_results_and_of_the_papers():
+    results = re.sub(r"\b0\.", ".", (ROOT / "docs" / "results.md").read_text(encoding="utf-8"))
+    published = [
+        yaml.safe_load(file.read_text(encoding="utf-8")) for file in (ROOT / "experiments/paper").glob("*.yaml")
+    ]
+    numbers = {str(n) for spec in published for one in spec.get("published", ()) for n in one["metrics"].values()}
+    rows = [line.split("|")[1:-1] for line in PAGES[0].read_text(encoding="utf-8").splitlines() if " ± ." in line]
+    assert len(rows) == len(ARCHITECTURES)
+    assert {cells[0].split("/")[-1].removesuffix(".md) ") for cells in rows} == set(ARCHITECTURES)
+    for _, _, *embedded, paper in rows:
+        measured = re.findall(r"-?[\d.]+ ± [\d.]+", " ".join(embedded))
+        assert len(measured) >= 3
+        assert [told for told in measured if told not in results] == []
+        assert [told for told in re.findall(r"\d+\.\d+", paper) if told not in numbers] == []
+        assert re.search(r"\d+\.\d+", paper) or paper.strip().startswith("nothing")
 
 
 def anchors(text: str) -> set[str]:
