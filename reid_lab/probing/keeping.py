@@ -57,10 +57,10 @@ def tracked_at(folder: RunFolder) -> str | None:
 
     try:
         spec = yaml.safe_load((folder.path / "spec.yaml").read_text(encoding="utf-8"))
-        uri: str | None = spec["tracking"]["uri"]
+        uri: str | bool | None = spec["tracking"]["uri"]
     except (OSError, KeyError, TypeError, yaml.YAMLError):
         return "off"
-    return uri
+    return "off" if isinstance(uri, bool) else uri  # the word `off` is a boolean to PyYAML
 
 
 def as_json(found: Mapping[str, Any]) -> str:

@@ -90,7 +90,7 @@ def probe_run(
     parts = reloaded(folder, spec, source, facts)
     begun = _begun(parts, facts, runs)
     wanted = _wanted(parts, asked)
-    found = {
+    found: dict[str, Any] = {
         "version": VERSION,
         "run": folder.run_id,
         "name": spec.name,
@@ -101,8 +101,12 @@ def probe_run(
         "asked": asdict(asked),
         "strengths": list(STRENGTHS),
         **_probes(parts, begun, wanted, known, asked, say),
-        "counterfactual": _counterfactual(parts, begun, wanted, asked, say),
+        "counterfactual": None,
     }
+    try:
+        found["counterfactual"] = _counterfactual(parts, begun, wanted, asked, say)
+    except DataError as error:  # a world of too few people
+        found["notes"].append(f"no counterfactuals: {error.faults[0]}")
     probed = sorted({row["attribute"] for row in found["probes"]})
     look = {"probed": probed, "data": source.dataset.digest} if asked.split == "test" else None
     keep(folder, found, name=FILE, out=out, csv=csv_of, look=look, say=say)

@@ -90,5 +90,5 @@ def test_two_moments_of_each_person_are_enough_for_identities():
     people = np.repeat(np.arange(20), 2)
     x = random.normal(size=(20, 8))[people] + 0.05 * random.normal(size=(40, 8))
     found = probe(x, people, np.arange(40), people, folds=2)
-    assert np.mean(found.balanced) > 0.9
+    assert np.mean(found.balanced) > 0.8  # from one moment each
     assert np.mean(found.permuted) < 0.3
