@@ -88,7 +88,8 @@ def compare(
     if figures is not None:
         from reid_lab.cli.figures import draw_all
 
-        draw_all(selection, runs, figures, metrics=_words(metrics), baseline=baseline, by=_words(by))
+        given = {"metrics": _words(metrics), "by": _words(by), "transfer": _words(transfer)}
+        draw_all(selection, runs, figures, baseline=baseline, **given)
 
 
 @app.command()

@@ -72,16 +72,24 @@ def draw_all(
     metrics: tuple[str, ...],
     baseline: str | None,
     by: tuple[str, ...],
+    transfer: tuple[str, ...] = (),
 ) -> None:
-    """Draws every kind that needs no weights and that the selection can give; what is left out is told, and why."""
+    """Draws every kind that needs no weights and that the selection can give; what is left out is told, and why.
+
+    transfer: data sets of which the matrix alone is drawn; nothing else may mix them.
+    """
     from reid_lab.errors import UserError
     from reid_lab.report.figures import KINDS, making
+    from reid_lab.report.transfer import filters
 
-    for name, kind in KINDS.items():
+    selection = [*selection, *filters(transfer)]
+    options = {"sets": ",".join(transfer)} if transfer else {}
+    for name in ("transfer",) if transfer else KINDS:
+        kind = KINDS[name]
         try:
             # Metrics of a table are of the test; curves and trials are of val.
             wanted = metrics if kind.of_test else ()
-            asked = making.ask(kind, selection, runs, metrics=wanted, baseline=baseline, by=by)
+            asked = making.ask(kind, selection, runs, metrics=wanted, baseline=baseline, by=by, options=options)
             files = write(name, kind, asked, folder)
         except UserError as error:
             note(f"no {name}: {'; '.join(map(str, error.faults))}")

@@ -12,6 +12,7 @@ from reid_lab.report.figures.style import Drawn
 from reid_lab.tracking.records import encode, packed
 from reid_lab.tracking.runs import RunFolder
 from tests.report.made import ablated, make, study
+from tests.report.test_transfer import looked, trained
 
 EPOCHS = {"eval.every.epochs": 1, "train.length.epochs": 2}
 OMNI = {kind: float(place) for place, kind in enumerate(QUERY_KINDS)}
@@ -106,6 +107,13 @@ def _tuned(runs: Path) -> list[str]:
     return ["tuned"]
 
 
+def _transfer(runs: Path) -> list[str]:
+    for seed in range(2):
+        looked(trained(runs, "market1501", seed), "msmt17", 10.0 + seed)
+    trained(runs, "msmt17", 0, noise=5)
+    return ["irra"]
+
+
 EXAMPLES = {
     "cmc": _ablation,
     "forest": _ablation,
@@ -115,6 +123,7 @@ EXAMPLES = {
     "cost": _ablation,
     "win_loss": _pair,
     "modalities": _omni,
+    "transfer": _transfer,
     "parallel": _tuned,
     "slices": _tuned,
 }

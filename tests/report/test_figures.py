@@ -152,6 +152,14 @@ def test_compare_draws_what_the_selection_can_give(runs, tmp_path):
     assert told == [kind for kind in KINDS if kind not in given]
 
 
+def test_compare_transfer_draws_its_matrix(runs, tmp_path):
+    EXAMPLES["transfer"](runs)
+    sets = ["--transfer", "msmt17,market1501", "--metrics", "mAP"]
+    code, out, _ = call(runs, "compare", *sets, "--figures", str(tmp_path / "f"))
+    assert (code, [line.split()[1] for line in out if line.startswith("wrote")]) == (0, [f"{tmp_path}/f/transfer.png,"])
+    assert call(runs, "verify", str(tmp_path / "f" / "transfer.csv"))[0] == 0
+
+
 def test_kinds_are_listed_without_matplotlib_or_torch():
     code = (
         "import sys, reid_lab.cli as cli\n"
@@ -192,6 +200,7 @@ def test_kinds_are_listed_without_matplotlib_or_torch():
         (["modalities", "ablation"], "modalities needs the omni protocol; "),
         (["cost", "ablation", "--with", "costs=latency"], "cost needs latency; not recorded by full, no_mer, mlm=deep"),
         (["cost", "ablation", "--with", "costs=money"], "unknown cost 'money'; allowed: gflops_caption, "),
+        (["transfer", "ablation"], "transfer needs runs of two data sets or more"),
         (["parallel", "irra"], "'irra' is no study"),
         (["parallel", "ablation"], "ablation: has no finished trials"),
     ],

@@ -10,7 +10,7 @@ from scipy import stats as scipy
 from reid_lab.errors import UserError
 from reid_lab.report.figures.compared import pareto
 from reid_lab.report.figures.matrices import matrix
-from tests.report.drawable import OMNI, add, curved, drawn, omni, swept, trial, tuned
+from tests.report.drawable import EXAMPLES, OMNI, add, curved, drawn, omni, swept, trial, tuned
 from tests.report.made import ablated, make, study, world
 
 
@@ -194,6 +194,18 @@ def test_modalities_stand_at_anchor_and_added(runs):
     assert places["CP+SK+TEXT"] == ("CP", "all but NIR", OMNI["CP+SK+TEXT"] + 0.5)
     assert places["TEXT+NIR+CP+SK"] == ("TEXT", "all", OMNI["TEXT+NIR+CP+SK"] + 0.5)
     assert len(rows) == len(set(places.values())) == 32
+
+
+def test_transfer_holds_means_over_seeds_and_leaves_what_was_not_measured(runs):
+    figure = drawn("transfer", EXAMPLES["transfer"](runs), runs)
+    found = {(row["trained on"], row["tested on"]): row for row in figure.rows}
+    assert found["market1501", "msmt17"]["mean"] == 10.5
+    assert found["market1501", "msmt17"]["deviation"] == pytest.approx(math.sqrt(0.5))
+    assert found["market1501", "msmt17"]["seeds"] == 2
+    assert found["msmt17", "msmt17"]["seeds"] == 1
+    assert math.isnan(found["msmt17", "msmt17"]["deviation"])
+    assert math.isnan(found["msmt17", "market1501"]["mean"])
+    assert len(figure.figure.axes[0].texts) == 3
 
 
 def test_trials_are_read_with_their_knobs(runs):

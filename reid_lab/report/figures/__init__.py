@@ -58,6 +58,12 @@ def _modalities() -> Draw:
     return modalities
 
 
+def _transfer() -> Draw:
+    from reid_lab.report.figures.matrices import transfer
+
+    return transfer
+
+
 def _parallel() -> Draw:
     from reid_lab.report.figures.tuning import parallel
 
@@ -124,6 +130,12 @@ KINDS: Mapping[str, Kind] = {
         "modality × modality: how well each combination of query modalities retrieves",
         "the 32 kinds of query of the omni protocol",
         _modalities,
+    ),
+    "transfer": Kind(
+        "source × target: how well what was trained on one data set retrieves in others",
+        "runs of two data sets, looked at on each other (`reid-lab evaluate RUN --data TARGET`)",
+        _transfer,
+        options={"sets": "data sets, in order (those that the runs were trained on)"},
     ),
     "parallel": Kind(
         "the trials of a tuning study as lines across their knobs",

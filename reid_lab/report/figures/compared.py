@@ -192,6 +192,7 @@ def sensitivity(asked: Asked) -> Drawn:
                 line = comparison.lines[k]
                 about_it = {"field": path, "value": values[k], "group": line.group.name, "seeds": len(line.group.runs)}
                 rows.append({**about_it, "metric": metric, "mean": m, "low": lower, "high": upper})
+        axes.margins(x=0.05 if numeric else 0.2)
         if numeric and min(at) > 0 and max(at) / min(at) >= 8:
             axes.set_xscale("log")
             axes.minorticks_off()

@@ -13,8 +13,9 @@ from reid_lab.data.omni import FOUR, ONE, QUERY_KINDS
 from reid_lab.report.figures.kind import Asked, Lacking
 from reid_lab.report.figures.style import SEQUENTIAL, Drawn, captioned, sheet, styled
 from reid_lab.report.figures.words import about, label, mean_of, seeds
-from reid_lab.report.groups import Group
+from reid_lab.report.groups import Group, value_of
 from reid_lab.report.reading import full_name
+from reid_lab.report.transfer import matrix as transferred
 
 Cells = Mapping[tuple[str, str], float]
 """(row, column) -> value; a cell that is absent or NaN stays empty."""
@@ -73,6 +74,33 @@ def _title(group: Group, count: int) -> str:
 def _divided(axes: Axes) -> None:
     for place in (len(ONE) - 0.5, 2 * len(ONE) - 0.5):
         axes.axvline(place, color="white", linewidth=5)
+
+
+def transfer(asked: Asked) -> Drawn:
+    """Sources × targets: a metric of runs that were trained on one data set and tested on others."""
+    sets = [name.strip() for name in asked.options.get("sets", "").split(",") if name.strip()]
+    names = sets or sorted({str(value_of(run, "data")) for run in asked.members})
+    if len(names) < 2:
+        raise Lacking(f"transfer needs runs of two data sets or more (or --with sets=A,B); here is {', '.join(names)}")
+    metric = (*asked.metrics, "mAP")[0]
+    _, grid = transferred(asked.groups, names, [metric])
+    rows: list[dict[str, object]] = []
+    cells: dict[tuple[str, str], float] = {}
+    for line in grid.rows:
+        for target, cell in zip(names, line[1:], strict=True):
+            mean, deviation, count = (*cell.values, math.nan, len(cell.values))[:3] if cell.values else (math.nan,) * 3
+            source = line[0].text
+            cells[source, target] = mean
+            found = {"mean": mean, "deviation": deviation, "seeds": None if math.isnan(count) else int(count)}
+            rows.append({"trained on": source, "tested on": target, "metric": metric, **found})
+    sources = list(dict.fromkeys(str(row["trained on"]) for row in rows))
+    told = f"{label(metric)}, means over training seeds; white: not measured. On the diagonal the data of the training."
+    note = " ".join(f"{one[:1].upper()}{one[1:]}." for one in asked.told)
+    caption = f"{told} {note}".strip()
+    figure = matrix(
+        "transfer", sources, names, cells, caption=caption, row_label="trained on", column_label="tested on"
+    )
+    return Drawn("transfer", figure.figure, rows, caption)
 
 
 def matrix(
