@@ -289,7 +289,7 @@ def test_anyway_computes_and_says_what_differed(lab, monkeypatch):
     monkeypatch.setattr(provenance, "_version", lambda name: "9.9.9" if name == "numpy" else version(name))
     done = again(lab, "--anyway")
     assert done.code == 0
-    assert "the same results, bit for bit, although 1 of its inputs differ (" in done.out[-1]
+    assert "the same results, bit for bit, although 1 input differs (" in done.out[-1]
 
 
 def test_another_seed_gives_other_results_and_the_first_is_named(lab):

@@ -41,17 +41,17 @@ def replay(
         tolerance=tolerance,
     )
     inputs, verdict = done.inputs.differences, done.verdict
+    what = "1 input differs" if len(inputs) == 1 else f"{len(inputs)} inputs differ"
     if done.folder is not None:
         typer.echo(f"kept     {done.folder}")
     if verdict is None:
-        what = "1 input differs" if len(inputs) == 1 else f"{len(inputs)} inputs differ"
         fatal = any(one.fatal for one in inputs)
         hint = "it cannot be computed" if fatal else "--anyway computes it nevertheless"
         typer.echo(f"{done.run_id}: {what}; nothing was computed ({hint})")
         raise typer.Exit(1)
     if verdict.proven:
         how = "bit for bit" if not verdict.largest else f"to {verdict.largest:.1g}, tolerance {done.tolerance:g}"
-        beside = f", although {len(inputs)} of its inputs differ" if inputs else ""
+        beside = f", although {what}" if inputs else ""
         typer.echo(f"{done.run_id}: the same results, {how}{beside} ({verdict.counted})")
         return
     typer.echo(f"differs  {verdict.first}")
