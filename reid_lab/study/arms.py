@@ -246,6 +246,16 @@ class ArmWork:
                 drop_weights(RunFolder(self.runs / run), why)
                 self._dropped.add(told.number)
 
+    def elsewhere(self) -> int:
+        """How many trials another living process computes; what it told is looked up anew."""
+        self._known = None
+        return 0 if self.search is None else len(self.search.foreign())
+
+    def close(self) -> None:
+        """Shows no more life to other drivers; trials that run may be taken over."""
+        if self.search is not None:
+            self.search.close()
+
     def tuned(self) -> bool:
         """Whether the arm has had all its trials."""
         counts = self.counts()

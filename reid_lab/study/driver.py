@@ -77,7 +77,7 @@ class Driver:
         self._spent = float(self.book.read().get("spent_seconds", 0.0))
         self._begun = time.monotonic()
         self.ended_because = ""
-        self._elsewhere = False
+        self._busy = 0  # jobs of the last round that another process computes
         self._results: dict[str, dict[str, Any]] = {}
         self._written = self._noted = 0.0
 
@@ -104,7 +104,11 @@ class Driver:
                 self._begun = time.monotonic()
                 self._running.clear()
                 self.view.close()
+                for arm in self.arms:
+                    arm.close()
                 state = self._write()
+                if self.storage is not None:
+                    self.storage.close()
         return state
 
     def _look(self) -> None:
@@ -118,12 +122,18 @@ class Driver:
         while not self._over():
             jobs = [job for arm in self.arms for job in arm.trials()]
             if jobs:
-                if self._round(jobs) == 0 and self._elsewhere:
-                    time.sleep(WAIT)
+                if self._round(jobs) == 0 and self._busy:
+                    self._wait(self._busy)
             elif all(arm.tuned() or arm.stopped for arm in self.arms):
                 return
             else:
-                time.sleep(WAIT)  # the rest is another driver's
+                self._wait()  # the rest is another driver's
+
+    def _wait(self, busy: int = 0) -> None:
+        elsewhere = busy + sum(arm.elsewhere() for arm in self.arms)
+        if elsewhere:
+            self.view.waiting(elsewhere)
+        time.sleep(WAIT)
 
     def _report(self) -> None:
         """The cells: each seed of all arms before the next seed."""
@@ -155,7 +165,7 @@ class Driver:
     def _round(self, jobs: Sequence[Job]) -> int:
         """Computes jobs; how many of them came to an end of their own."""
         done = 0
-        self._elsewhere = False
+        self._busy = 0
 
         def started(job: Job) -> None:
             self._running[job.name] = []
@@ -173,7 +183,7 @@ class Driver:
         def ended(job: Job, outcome: Outcome) -> None:
             nonlocal done
             done += outcome.state in ("complete", "pruned")
-            self._elsewhere |= outcome.state == "busy"
+            self._busy += outcome.state == "busy"
             self._running.pop(job.name, None)
             arm = self._by_name[job.arm]
             arm.ended(job, outcome)

@@ -397,11 +397,12 @@ class Search:
 
     def _live(self) -> None:
         if self._storage.shared and self._pulse is None:
-            self._pulse = threading.Thread(target=self._beat, name=f"beat {self.name}", daemon=True)
+            self._closed = threading.Event()
+            self._pulse = threading.Thread(target=self._beat, args=(self._closed,), name="beat", daemon=True)
             self._pulse.start()
 
-    def _beat(self) -> None:
-        while not self._closed.wait(min(BEAT, self._grace / 4)):
+    def _beat(self, closed: threading.Event) -> None:
+        while not closed.wait(min(BEAT, self._grace / 4)):
             for running in list(self._running.values()):
                 try:
                     with self._storage.guard():
@@ -410,8 +411,9 @@ class Search:
                     break  # the server is away; the next call of the driver says so
 
     def close(self) -> None:
-        """End the signs of life; running trials stay as they are."""
+        """End the signs of life; running trials stay as they are, for whoever goes on with them."""
         self._closed.set()
+        self._pulse = None
 
 
 def serve_dashboard(where: str | Path, port: int) -> None:

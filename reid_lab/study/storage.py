@@ -223,7 +223,7 @@ class Storage:
             return {s.study_name: dict(s.user_attrs) for s in self.optuna.get_all_studies()}
 
     def close(self) -> None:
-        """Close all connections; the object is not used afterwards."""
+        """Close all connections; the next call opens new ones."""
         if self._engine is not None:
             self.optuna.remove_session()
             self._engine.dispose()

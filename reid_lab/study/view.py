@@ -38,6 +38,10 @@ class View(ABC):
     def progress(self, state: Mapping[str, Any]) -> None:
         """The study stands so."""
 
+    def waiting(self, trials: int) -> None:
+        """Nothing is left to do here while other processes compute so many trials."""
+        return
+
     def close(self) -> None:
         """The driver leaves."""
         return
@@ -73,6 +77,7 @@ class Lines(View):
     def __init__(self) -> None:
         self._out = sys.stderr  # jobs turn sys.stderr to their logs meanwhile
         self._begun: dict[str, float] = {}
+        self._awaited = -1
         self._curves: dict[str, list[float]] = {}
 
     def started(self, job: Job) -> None:
@@ -94,8 +99,19 @@ class Lines(View):
         done, total = left(state)
         self._say(f"{done} of {total} done")
 
+    def waiting(self, trials: int) -> None:
+        """See `View`."""
+        if trials != self._awaited:
+            self._awaited = trials
+            self._say(awaited(trials))
+
     def _say(self, line: str) -> None:
         print(line, file=self._out, flush=True)
+
+
+def awaited(trials: int) -> str:
+    """What a driver waits for, in a line."""
+    return f"waiting for {trials} {'trial' if trials == 1 else 'trials'} of another process"
 
 
 def told(job: Job, outcome: Outcome, curve: Sequence[float]) -> str:
@@ -163,6 +179,11 @@ class Screen(View):
         self._bar.update(self._task, completed=done, total=total, left=f"{duration(each * (total - done))} left")
         best = [(arm["best"]["scores"][0], arm["name"], arm["best"]["trial"]) for arm in state["arms"] if arm["best"]]
         self._best = "  ".join(f"best of {arm}: {value:.2f} (trial {trial})" for value, arm, trial in best)
+        self._refresh()
+
+    def waiting(self, trials: int) -> None:
+        """See `View`."""
+        self._best = awaited(trials)
         self._refresh()
 
     def close(self) -> None:

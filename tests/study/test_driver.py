@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 
 from reid_lab import experiment
-from reid_lab.study import jobs
+from reid_lab.study import jobs, owner, search
 from reid_lab.study.book import Book
+from reid_lab.study.driver import Driver
+from reid_lab.study.executors import Executor
+from reid_lab.study.jobs import Outcome
+from reid_lab.study.load import load_study
+from reid_lab.study.view import view
 from tests.lab import results, status
 
 ABLATION = """\
@@ -286,6 +292,38 @@ def test_one_driver_at_a_time(lab, study):
     assert told.code == 2
     assert "is driven by process" in told.complaints[0]
     assert not book.driven
+
+
+class Pretend(Executor):
+    """Computes nothing; every job is complete."""
+
+    def perform(self, jobs, *, started, evaluated, ended):
+        for job in jobs:
+            started(job)
+            ended(job, Outcome("complete", val={"mAP": 50.0}))
+
+
+def test_a_driver_waits_for_the_trials_of_another_and_says_so(lab, monkeypatch, capsys):
+    file = lab.folder / "tuning.yaml"
+    file.write_text(TUNING.replace("trials: 4", "trials: 1") + f"storage: {lab.folder}/shared.journal\n")
+    loaded = load_study(file)
+    parent = {**owner.myself(), "pid": os.getppid(), "start": owner.started(os.getppid())}  # it lives
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(search, "myself", lambda: parent)
+        (theirs,) = Driver(loaded, lab.folder / "theirs", executor=Pretend(), view=view()).arms
+        (job,) = theirs.trials()
+    naps = []
+
+    def sleep(seconds):
+        naps.append(seconds)
+        if len(naps) == 2:
+            theirs.ended(job, Outcome("complete", val={"mAP": 50.0}))
+
+    monkeypatch.setattr("reid_lab.study.driver.time.sleep", sleep)
+    told = Driver(loaded, lab.runs, executor=Pretend(), view=view()).drive()
+    assert len(naps) == 2
+    assert told["arms"][0]["trials"]["complete"] == 1
+    assert capsys.readouterr().err.count("waiting for 1 trial of another process") == 1
 
 
 def test_a_run_in_use_is_another_drivers(lab, study):

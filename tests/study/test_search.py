@@ -7,6 +7,7 @@ import random
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -385,6 +386,27 @@ def test_a_trial_of_a_living_process_is_left_alone(tmp_path: Path, owner: subpro
     owner.wait()
     assert [a.number for a in search.unfinished()] == [0, 1]
     assert search.foreign() == []
+
+
+def test_a_closed_search_shows_no_more_life(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    beats: list[int] = []
+    monkeypatch.setattr("reid_lab.study.search.BEAT", 0.01)
+    monkeypatch.setattr(Storage, "shared", True)
+    monkeypatch.setattr(Storage, "beat", lambda _, trial: beats.append(trial))
+    monkeypatch.setattr(Storage, "beating", lambda *_: set())
+    search = opened(tmp_path / "a.journal")
+    search.ask()
+    pulse = search._pulse
+    assert pulse is not None
+    while len(beats) < 3:
+        time.sleep(0.01)
+    search.close()
+    pulse.join(5)
+    assert not pulse.is_alive()
+    assert [asked.number for asked in search.unfinished()] == [0]  # it goes on: it beats again
+    assert search._pulse is not None
+    assert search._pulse.is_alive()
+    search.close()
 
 
 @pytest.mark.parametrize("code", ["import reid_lab.study.search", "import reid_lab.study.storage"])

@@ -43,6 +43,17 @@ def test_a_tuning_study_searches_all_that_it_names(studies):
             assert short.train.length.epochs < study.specs[arm.name].train.length.epochs
 
 
+def test_a_trial_found_from_its_arm_is_the_trial_found_from_the_base(studies):
+    for study in studies.values():
+        for arm in study.plan.arms if study.spec.tune else ():
+            near, fidelity = study.short(arm), study.spec.tune.fidelity
+            for seed, corner in enumerate(study.space(arm)[0].corners(most=8)):
+                found = near.load(study.given(corner, seed))
+                wanted = study.arm(arm, {**fidelity, **corner}, seed)
+                assert found == wanted
+                assert [*found.origin] == [*wanted.origin]
+
+
 def test_the_reversal_is_searched_where_it_has_a_ramp(studies):
     study = studies["t2ireid"]
     found, _ = study.space(study.plan.arms[0])

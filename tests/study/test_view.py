@@ -57,6 +57,8 @@ def play(shown):
     shown.started(job(None))
     shown.ended(job(None), Outcome("failed", cause="RuntimeError: broken"))
     shown.progress(STATE)
+    shown.waiting(2)
+    shown.waiting(2)
     shown.close()
 
 
@@ -66,10 +68,11 @@ def test_lines(monkeypatch):
     shown = view()
     assert isinstance(shown, Lines)
     play(shown)
-    first, second, third = out.getvalue().splitlines()
+    first, second, third, fourth = out.getvalue().splitlines()
     assert first.startswith("full: trial 3  pruned  41.50 ▁█")
     assert second.startswith("full: seed 0  failed: RuntimeError: broken")
     assert third == "4 of 6 done"
+    assert fourth == "waiting for 2 trials of another process"
 
 
 def test_screen():
@@ -86,3 +89,4 @@ def test_screen():
     out.truncate(0)
     play(Screen(Console(file=out, force_terminal=True, width=100)))
     assert "full: trial 3  pruned  41.50 ▁█" in out.getvalue()
+    assert "waiting for 2 trials of another process" in out.getvalue()
