@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -160,6 +161,16 @@ def test_the_numbers_of_the_readme_are_those_of_the_results_and_of_the_papers():
         assert [told for told in measured if told not in results] == []
         assert [told for told in re.findall(r"\d+\.\d+", paper) if told not in numbers] == []
         assert re.search(r"\d+\.\d+", paper) or paper.strip().startswith("nothing")
+
+
+def test_the_floors_that_are_told_are_those_that_are_checked():
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"][
+        "contracts"
+    ]
+    (layers,) = [one["layers"] for one in contracts if one["type"] == "layers"]
+    told = re.search(r"Imports go down only: (.*?)\. Rooms", PAGES[1].read_text(encoding="utf-8"), re.DOTALL)
+    assert told
+    assert ["__main__", *(floor.strip("`") for floor in re.split(r"\s→\s", told[1]))] == layers
 
 
 def anchors(text: str) -> set[str]:

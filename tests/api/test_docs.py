@@ -1,4 +1,4 @@
-"""The examples of docs/api.md run in order, on a world of 36 people."""
+"""The examples of docs/api.md, then those of the README, run in order, on a world of 36 people."""
 
 from __future__ import annotations
 
@@ -25,13 +25,14 @@ def test_the_examples_run_in_order(lab, monkeypatch):
     (lab.folder / "experiments" / "irra.yaml").write_text(lab.file.read_text().replace("name: tiny", "name: irra"))
     (lab.folder / "studies" / "irra_ablation.yaml").write_text(STUDY)
     shutil.copy(ROOT / "notebooks" / "dual_encoder.py", lab.folder)
-    text = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
-    blocks = re.findall(r"^```python\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
-    assert len(blocks) > 12
     names: dict[str, object] = {}
-    for block in blocks:
-        line = text[: text.index(block)].count("\n")
-        exec(compile("\n" * line + block, "docs/api.md", "exec"), names)
+    for page, count in (("docs/api.md", 15), ("README.md", 1)):
+        text = (ROOT / page).read_text(encoding="utf-8")
+        blocks = re.findall(r"^```python\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+        assert len(blocks) >= count
+        for block in blocks:
+            line = text[: text.index(block)].count("\n")
+            exec(compile("\n" * line + block, page, "exec"), names)
     assert len(lab.folders()) == 5
     assert (lab.folder / "mlm.tex").is_file()
     assert (lab.folder / "figures" / "forest.csv").is_file()
