@@ -83,7 +83,8 @@ def slices_run(
 
 def _title(folder: RunFolder) -> str:
     summary = folder.summary()
-    return f"{summary.get('name', folder.run_id)}, seed {summary.get('seed', '')}".removesuffix(", seed ")
+    name, seed = summary.get("name", "unnamed"), summary.get("seed", "")
+    return f"{name}, seed {seed} ({folder.run_id})" if seed != "" else f"{name} ({folder.run_id})"
 
 
 def _slicings(folder: RunFolder, queries: Queries, by: Sequence[str]) -> tuple[list[Slicing], list[str]]:
