@@ -110,7 +110,7 @@ def _attempt(job: Job, runs: Path, report: Report | None, log: TextIO) -> Outcom
         result = experiment.run(
             job.loaded,
             runs=runs,
-            console=Console(file=log, soft_wrap=True, highlight=False, width=200),
+            console=Console(file=log, soft_wrap=True, highlight=False, width=200, force_jupyter=False),
             until="test" if job.number is None else "fit",
             on_eval=evaluated,
             member=job.member,
