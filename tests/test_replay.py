@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from reid_lab import assembly, experiment
 from reid_lab.catalogue import load_spec
+from reid_lab.data import contents
 from reid_lab.data.synthetic import spec as synthetic
 from reid_lab.errors import Pruned
 from reid_lab.reproducing import code, records
@@ -253,8 +254,9 @@ def test_a_changed_pixel_of_a_folder(lab):
     run = next(f for f in lab.folders() if "cuhk_pedes" in (f.path / "spec.yaml").read_text())
     assert again(lab, run=run.run_id).code == 0
     path = next(name for name in json.loads((run.path / "inputs.json").read_text())["data"] if name.endswith(".png"))
-    with Image.open(folder / "imgs" / path if (folder / "imgs" / path).exists() else folder / path) as image:
-        pixels, file = image.copy(), Path(image.filename)
+    file = next(folder.rglob(Path(path).name))
+    with Image.open(file) as image:
+        pixels = image.copy()
     red, *rest = pixels.getpixel((0, 0))
     pixels.putpixel((0, 0), (red ^ 1, *rest))
     pixels.save(file)
@@ -265,6 +267,19 @@ def test_a_changed_pixel_of_a_folder(lab):
     done = again(lab, "--anyway", run=run.run_id)
     assert done.code == 1
     assert any(line.startswith("differs  data: ") and "no such folder" in line for line in done.out)
+
+
+def test_an_image_that_was_written_since_where_there_are_too_many_to_read(lab, monkeypatch):
+    monkeypatch.setattr(contents, "READ", 0)
+    folder = lab.written("png")
+    assert lab.run(*SHORT, f"data={{name: cuhk_pedes, root: {folder}}}").code == 0
+    run = next(f for f in lab.folders() if "cuhk_pedes" in (f.path / "spec.yaml").read_text())
+    images = [name for name in json.loads((run.path / "inputs.json").read_text())["data"] if name.endswith(".png")]
+    file = next(folder.rglob(Path(images[0]).name))
+    os.utime(file, ns=(1, 1))
+    done = again(lab, run=run.run_id)
+    told = f"differs  data: 1 of {len(images)} images were written since; too many to be read: {images[0]}"
+    assert (done.code, done.out[0]) == (1, told)
 
 
 def test_other_weights_of_a_trunk(lab):
@@ -498,7 +513,7 @@ STEPS = os.environ.get("REID_LAB_REPLAY_STEPS", "4")
 def test_every_embedded_experiment_is_the_same_bit_for_bit(lab, name):
     whole = STEPS == "all"
     sets = [] if whole else [f"train.length={{steps: {STEPS}}}", f"eval.every={{steps: {STEPS}}}"]
-    words = [word for value in ("tracking.uri=off", *sets) for word in ("--set", value)]
+    words = [word for value in ("tracking.uri=off", "tracking.log_every=1", *sets) for word in ("--set", value)]
     runs = lab.folder / "embedded"
     done = lab.call("run", str(ROOT / "experiments" / f"{name}.yaml"), *words, "--runs", str(runs))
     assert done.code == 0, done.err

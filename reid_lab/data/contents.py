@@ -24,16 +24,16 @@ WRITTEN = "written "
 """How the mark of a file begins whose bytes were not read: it tells when the file was last written."""
 
 
-def contents(dataset: Dataset, *, read: int = READ) -> dict[str, str]:
-    """The parts of a data set: name -> value or sha256. read: bytes of images that are read at most."""
+def contents(dataset: Dataset) -> dict[str, str]:
+    """The parts of a data set: name -> value, sha256, or (`WRITTEN`) when it was last written."""
     if isinstance(dataset, View):
-        return contents(dataset.base, read=read)
+        return contents(dataset.base)
     if isinstance(dataset, Merged):
         parts = zip(dataset.sources, dataset.parts, strict=True)
-        return {f"{name}/{key}": v for name, part in parts for key, v in contents(part, read=read).items()}
+        return {f"{name}/{key}": v for name, part in parts for key, v in contents(part).items()}
     if isinstance(dataset, Synthetic):
         return _drawn(dataset)
-    return _filed(dataset, read) if isinstance(dataset, Folder) else {}
+    return _filed(dataset) if isinstance(dataset, Folder) else {}
 
 
 def stored(dataset: Dataset) -> Dataset:
@@ -56,12 +56,12 @@ def _drawn(dataset: Synthetic) -> dict[str, str]:
     return found
 
 
-def _filed(dataset: Folder, read: int) -> dict[str, str]:
+def _filed(dataset: Folder) -> dict[str, str]:
     """A folder: its annotations, and every image."""
     items = dataset.items
     paths = sorted(set(items.path[[role in IMAGE_ROLES for role in items.role.tolist()]].tolist()))
     looks: Mapping[str, Any] = {path: (dataset.root / path).stat() for path in paths}
-    whole = sum(look.st_size for look in looks.values()) <= read
+    whole = sum(look.st_size for look in looks.values()) <= READ
     found = {"annotations": _digest(dataset.reading.annotations)}
     for path, look in looks.items():
         found[path] = _digest_of(dataset.root / path) if whole else f"{WRITTEN}{look.st_mtime_ns}"

@@ -155,3 +155,21 @@ def test_nothing_to_compare_is_one_line(runs):
     assert code == 2
     assert len(err) == 1
     assert "what is to be compared?" in err[0]
+
+
+def test_looks_of_real_runs_fill_a_cell(lab):
+    folder = lab.written("png")
+    other = f"data={{name: cuhk_pedes, root: {folder}, image_size: [32, 16]}}"
+    assert lab.run("train.length.epochs=1").code == 0
+    first = lab.only
+    assert lab.run("train.length.epochs=1", other).code == 0
+    sets = ["--data", "cuhk_pedes", "--set", f"data.root={folder}", "--set", "data.image_size=[32,16]"]
+    assert lab.call("evaluate", first.run_id, *sets, "--runs", str(lab.runs)).code == 0
+    code, out, err = call(
+        lab.runs, "compare", "--transfer", "synthetic,cuhk_pedes", "--metrics", "mAP", "--format", "csv"
+    )
+    assert (code, err) == (0, [])
+    own = f"{first.summary()['test']['mAP']:.2f}"
+    assert out[1] == f"synthetic,{own},–,1,{own},–,1"  # the folder holds the same world
+    assert out[2].startswith("cuhk_pedes,missing,,,")
+    assert any(line.endswith("--data synthetic` fills it") for line in out)
