@@ -35,7 +35,7 @@ class Trial:
 
 
 def trials_of(words: Sequence[str], runs: Path) -> tuple[list[Group], list[str], str]:
-    """The arms of studies with the runs of their trials by number, what was left out, and the study's first objective.
+    """The arms of studies with the runs of their trials by number, what was left out, and the first objective on val.
 
     words: files or names of studies. Raises `UserError` for a word that is no study, or one without finished trials.
     """
@@ -52,7 +52,8 @@ def trials_of(words: Sequence[str], runs: Path) -> tuple[list[Group], list[str],
             faults.append(Fault(f"'{word}' is no study; trials are those of a study's file or name", str(runs)))
             continue
         name = str(state["study"])
-        objective = objective or str(next(iter(state.get("objectives", ())), ""))
+        of_val = (str(one) for one in state.get("objectives", ()) if str(one).startswith("val/"))  # others are costs
+        objective = objective or next(of_val, "")
         found, unfinished = _ended(runs, name)
         if unfinished:
             told.append(f"left out: {unfinished} trials of {name} that neither finished nor were pruned")

@@ -241,6 +241,16 @@ def test_trials_without_a_difference_give_no_plot(runs):
         drawn("slices", ["tuned"], runs)
 
 
+def test_trials_are_scored_by_the_first_objective_on_val(runs):
+    tuned(runs)
+    file = runs / "studies" / "tuned" / "state.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "objectives": ["latency", "val/mAP", "val/R1"]}))
+    assert asked("slices", ["tuned"], runs).metrics == ("val/mAP",)
+    assert asked("slices", ["tuned"], runs, metrics=["val/R1"]).metrics == ("val/R1",)
+    with pytest.raises(Lacking, match="slices needs trials with val/R1; they recorded val/mAP"):
+        drawn("slices", ["tuned"], runs, metrics=["val/R1"])
+
+
 def test_sensitivity_takes_the_field_of_by(runs):
     swept(runs, seeds=1)
     assert {row["field"] for row in drawn("sensitivity", ["irra"], runs, by=["model.mer.rank"]).rows} == {
