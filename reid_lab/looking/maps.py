@@ -112,7 +112,7 @@ def embedding_map(
         seen = points(model, task=task, wanted=identities, seed=seed)
         n = len(seen.pids)
         if n < 4 or not 1 <= perplexity < n:
-            what = f"--perplexity {perplexity:g}: with {n} items it must be at least 1 and below {n}"
+            what = f"--with perplexity={perplexity:g}: with {n} items it must be at least 1 and below {n}"
             raise UserError(what) if n >= 4 else DataError(Fault(f"{n} items are too few for a map", model.name))
         found.append((model, seen, (principal(seen.vectors), neighbours(seen.vectors, perplexity, seed))))
         model.looked("map")
@@ -141,14 +141,15 @@ def embedding_map(
                 ]
             _legend(axes[2 * row], seen)
         told = "; ".join(
-            f"{model.name}, {seen.task}: {', '.join(plane.told for plane in planes)}" for model, seen, planes in found
+            f"{model.name}, {seen.task}, {len(seen.pids)} items: {', '.join(plane.told for plane in planes)}"
+            for model, seen, planes in found
         )
         marks = " or ".join(dict.fromkeys(seen.what for _, seen, _ in found))
         shown = found[0][1]
         drawn = f"drawn with seed {seed}" if isinstance(identities, int) else "those asked for"
         caption = captioned(
             figure,
-            f"Embeddings of {len(shown.pids)} items of {len(set(shown.pids.tolist()))} identities of {models[0].part} "
+            f"Embeddings of the items of {len(set(shown.pids.tolist()))} identities of {models[0].part} "
             f"({drawn}): colour and number are the identity, the mark is the {marks}. {told}. "
             "t-SNE keeps neighbours, not distances: neither the size of a cluster nor what lies between two of "
             "them says anything. These trained models only.",

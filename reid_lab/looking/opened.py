@@ -105,14 +105,16 @@ def opened(folder: RunFolder, part: str = "val", *, device: str | None = None, s
     part that the data do not have.
     """
     if part not in PARTS:
-        raise UserError(f"--part: {unknown('part', part, PARTS)}")
+        raise UserError(f"--with part: {unknown('part', part, PARTS)}")
     facts = recorded(folder)
     spec = respecified(folder, device=device)
     _, weights = identify(folder.selected)
     whole = open_source(spec.data, trained=True)
     if part not in whole.dataset.items.splits():
         there = ", ".join(whole.dataset.items.splits())
-        raise DataError(Fault(f"{spec.data.name} has no {part} items (it has {there}); --part chooses", folder.run_id))
+        raise DataError(
+            Fault(f"{spec.data.name} has no {part} items (it has {there}); --with part=… chooses", folder.run_id)
+        )
     dataset = only(whole.dataset, (part,))
     parts = reloaded(folder, spec, Source(dataset, replace(whole.facts, roles=dataset.items.roles()), None), facts)
     known = json.loads((folder.path / "identity.json").read_text(encoding="utf-8")).get("data")
@@ -130,7 +132,7 @@ def task_of(model: Opened, name: str | None = None) -> Retrieval:
         return asked[0]
     found = {task.name: task for task in asked}
     if name not in found:
-        raise UserError(f"--task: {unknown('task', name, found)}")
+        raise UserError(f"--with task: {unknown('task', name, found)}")
     return found[name]
 
 
@@ -148,7 +150,7 @@ def role_named(model: Opened, name: str) -> str:
     try:
         return resolve_modality(name, model.parts.spec.data.aliases)
     except DataError as error:
-        raise UserError(f"--role: {error}") from error
+        raise UserError(f"--with role: {error}") from error
 
 
 def people(pids: np.ndarray, wanted: Sequence[int] | int, seed: int, where: str) -> np.ndarray:

@@ -101,6 +101,30 @@ def test_a_look_at_test_is_recorded(trained, draw, tmp_path):
     assert {row["part"] for row in rows_of(tmp_path, "similarity")} == {"test"}
 
 
+def test_a_look_that_cannot_be_recorded_is_none(draw, tmp_path, monkeypatch):
+    def refuse(path):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(room, "RunLock", refuse)
+    done = draw("sheet", "part=test")
+    assert done.code == 2
+    (line,) = done.complaints
+    assert "a look at test is recorded, and its journal cannot be written (Permission denied)" in line
+    assert not (tmp_path / "figures").exists()
+
+
+def test_data_other_than_those_of_the_training_are_told(trained, draw, tmp_path):
+    file = trained[1].path / "identity.json"
+    text = file.read_text()
+    try:
+        file.write_text(json.dumps({**json.loads(text), "data": "0123456789abcdef"}))
+        assert draw("similarity").code == 0
+    finally:
+        file.write_text(text)
+    told = (tmp_path / "figures" / "similarity.csv").read_text()
+    assert "was trained on other data than these (0123456789ab, not " in told
+
+
 def test_kept_embeddings_are_those_of_their_part(trained, monkeypatch):
     """Val and test have as many items: neither may find the other's embeddings."""
     monkeypatch.setenv("REID_LAB_CACHE", str(trained[0].cache))
@@ -169,7 +193,7 @@ def test_words_are_those_of_a_caption_of_the_person(draw, tmp_path, model):
     [
         ("map", ("people=99999",), "no identity 99999 in val of synthetic; it has 6: "),
         ("map", ("people=a",), "--with people=a: numbers of identities, with commas, are needed"),
-        ("map", ("perplexity=500",), "--perplexity 500: with "),
+        ("map", ("perplexity=500",), "--with perplexity=500: with "),
         ("map", ("seed=x",), "--with seed=x: a whole number from 0 is needed"),
         ("similarity", ("part=train",), "unknown part 'train'; allowed: test, val"),
         ("similarity", ("task=zebra",), "unknown task 'zebra'; allowed: text_to_image"),
