@@ -36,7 +36,7 @@ figcaption { margin-top: 5px; font-size: 12px; color: #555b63; }
 
 
 def html(page: Ranked) -> str:
-    """The page as HTML. Frames are green, orange red, or grey where the person is not known; a sign says it beside colour."""
+    """The page as HTML. Frames are green, orange red, or grey where the person is not known; a sign says it, too."""
     return "".join(_parts(page))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -127,7 +128,7 @@ def compare(
                 () if group is first else tuple(changes(base, _common(group))),
             )
         )
-    notes = (*_notes(runs), *_seeds(groups, len(groups) > 1), *_power(lines, chosen))
+    notes = (*_notes(runs), *_seeds(groups, len(groups) > 1), *_same(lines), *_power(lines, chosen))
     return Comparison(tuple(lines), chosen, first.name, correction, notes)
 
 
@@ -281,6 +282,20 @@ def _seeds(groups: Sequence[Group], compared: bool) -> Iterator[str]:
         yield f"a single seed: nothing can be concluded about new training seeds{whose}"
     if compared and any(group.seeds != groups[0].seeds for group in groups):
         yield "where seeds do not pair with the baseline's, the interval is Welch's"
+
+
+def _same(lines: Sequence[Line]) -> Iterator[str]:
+    """Differences that are the same in every seed, as metrics of few queries may be."""
+    if all(len(line.group.runs) > 1 for line in lines if not line.against):
+        found = [
+            f"{metric} of {line.group.name}"
+            for line in lines
+            if len(line.group.runs) > 1
+            for metric, one in line.against.items()
+            if math.isnan(one.low)
+        ]
+        if found:
+            yield f"the same difference in every seed: nothing can be concluded ({', '.join(found)})"
 
 
 def _power(lines: Sequence[Line], metrics: Sequence[str]) -> Iterator[str]:

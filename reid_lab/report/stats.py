@@ -99,14 +99,16 @@ def crossed(d: Any, level: float = LEVEL) -> Interval:
         df = np.where(wider, np.maximum(total**2 / spread, n - 1.0), n - 1.0)
     both = _t(mean, np.sqrt(total / (n * m)), df, level)
     alone = _t(mean, np.sqrt(seeds / (n * m)), np.asarray(n - 1.0), level)
-    low, high = np.minimum(both.low, alone.low), np.maximum(both.high, alone.high)
-    return Interval(mean, low, high, np.maximum(both.p, alone.p), both.df)
+    low, high = np.fmin(both.low, alone.low), np.fmax(both.high, alone.high)
+    return Interval(mean, low, high, np.fmax(both.p, alone.p), both.df)
 
 
 def _t(mean: Array, error: Array, df: Array, level: float) -> Interval:
+    # Differences that are all the same have no deviation to judge by; all zero they are those of equal runs.
+    error = np.where((error > 1e-12 * np.abs(mean)) | (mean == 0), error, np.nan)
     half = special.stdtrit(df, 0.5 + level / 2) * error
     with np.errstate(invalid="ignore", divide="ignore"):
-        t = np.where(error > 0, mean / error, np.where(mean == 0, 0.0, np.inf))
+        t = np.where(mean == 0, 0.0, mean / error)
     p = 2 * special.stdtr(df, -np.abs(t))
     return Interval(mean, mean - half, mean + half, p, np.broadcast_to(df, np.shape(mean)))
 

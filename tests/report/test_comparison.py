@@ -233,3 +233,19 @@ def test_results_that_are_not_the_recorded_ones_are_noticed(runs):
     assert tampered(read_run(folder)) == ""
     (folder.results / "test.json").write_text("{}")
     assert tampered(read_run(folder)) == "results/test.json is not the file that the journal recorded"
+
+
+def test_the_same_difference_in_every_seed_is_told(runs):
+    for seed in range(2):
+        level = {"R1": 40.0 + seed, "R5": 60.0, "R10": 70.0, "mAP": 50.0 + seed, "mINP": 30.0}
+        make(runs, seed, metrics=level)
+        make(runs, seed, name="b", spec={"model.mer.rank": 8}, metrics={**level, "R1": level["R1"] + 1.25})
+    found = compared(runs, "irra", "b", metrics=["R1", "mAP"])
+    one = found.lines[1].against["R1"]
+    assert one.difference == pytest.approx(1.25)
+    assert math.isnan(one.low)
+    assert math.isnan(one.adjusted)
+    assert f"the same difference in every seed: nothing can be concluded (R1 of {found.lines[1].group.name})" in (
+        found.notes
+    )
+    assert found.lines[1].against["mAP"].p == 1.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,9 +17,14 @@ from reid_lab.report.reading import full_name
 
 
 def mean_of(values: Any) -> stats.Interval:
-    """The mean of values (…, seeds) with its t interval for new training seeds; NaN bounds for one seed."""
+    """The mean of values (…, seeds) with its t interval for new training seeds; NaN bounds for one seed.
+
+    Where all seeds are equal, as at the end of a CMC curve, the bounds are the mean: there is nothing to draw.
+    """
     values = np.asarray(values, dtype=float)
-    return stats.paired(values, np.zeros_like(values))
+    found = stats.paired(values, np.zeros_like(values))
+    same = (np.ptp(values, axis=-1) == 0) & (values.shape[-1] > 1)
+    return replace(found, low=np.where(same, found.mean, found.low), high=np.where(same, found.mean, found.high))
 
 
 def seeds(groups: Sequence[Group]) -> str:
