@@ -88,7 +88,8 @@ class Study:
 
 
 def _lasting(summary: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in summary.items() if name not in ("seconds", "peak_memory")}
+    measured = ("seconds", "peak_memory", "latency")
+    return {name: value for name, value in summary.items() if name not in measured}
 
 
 def states(outcome: Mapping[str, Any]) -> list[str]:
