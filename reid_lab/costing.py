@@ -35,13 +35,16 @@ SECONDS = 0.4
 
 
 def specimen(model: Architecture, facts: Facts) -> Batch:
-    """`GROUPS` groups with everything that the model reads: noise for images."""
+    """`GROUPS` groups with everything that the model reads: noise for images, captions that fill all its tokens.
+
+    What is padded may be left out by a model, so that a short caption would cost next to nothing.
+    """
     device = next(model.parameters()).device
     rows = torch.arange(GROUPS)
     inputs = {}
     for role, want in model.inputs.items():
         if want.tokenize is not None:
-            values = want.tokenize(list(CAPTIONS))
+            values = want.tokenize([" and ".join([caption] * want.max_length) for caption in CAPTIONS])
         else:
             generator = torch.Generator().manual_seed(derive("inspect", role))
             values = torch.randn(GROUPS, want.channels, *(want.size or facts.image_size), generator=generator)
@@ -92,9 +95,10 @@ def embedding_cost(model: Architecture, facts: Facts, runtime: Runtime) -> dict[
     """The cost of embedding one item: plain data under the names that tables read; without what does not apply.
 
     gflops_image, gflops_caption: 10^9 operations (2 for each multiply-add; matrix products and convolutions alone are
-    counted) for an item of the first image and of the first text role that the model reads. latency: median seconds
-    for one image, alone in its batch (`latency_batch` 1), after two calls to warm up, on `latency_device` with
-    `latency_threads`; of a caption where the model reads no images.
+    counted) for an item of the first image and of the first text role that the model reads; a caption is as long as
+    the model reads one (`InputSpec.max_length` tokens). latency: median seconds for one image, alone in its batch
+    (`latency_batch` 1), after two calls to warm up, on `latency_device` with `latency_threads`; of a caption where the
+    model reads no images.
     """
     given = specimen(model, facts)
     image = next((role for role in IMAGE_ROLES if role in given.inputs), None)

@@ -35,6 +35,14 @@ def test_operations_are_those_that_inspect_counts(parts):
     assert found["latency_threads"] == torch.get_num_threads()
 
 
+def test_a_caption_is_counted_at_the_length_that_the_model_reads(parts):
+    wanted = parts.model.inputs["caption"]
+    ids = costing.specimen(parts.model, parts.source.facts).inputs["caption"].values
+    assert ids.shape == (costing.GROUPS, wanted.max_length)
+    assert (ids != wanted.pad_id).all()
+    assert len(ids.unique(dim=0)) == costing.GROUPS
+
+
 def test_a_latency_is_the_median_of_calls_with_one_image(parts, monkeypatch):
     clock, sizes = iter(range(10_000)), []
     embed = parts.model.embed
