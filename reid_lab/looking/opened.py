@@ -28,9 +28,8 @@ from reid_lab.errors import DataError, Fault, RunError, UserError, unknown
 from reid_lab.reload import recorded, reloaded, respecified
 from reid_lab.search import store
 from reid_lab.seeding import rng
-from reid_lab.tracking.journal import Journal
-from reid_lab.tracking.lock import RunLock
-from reid_lab.tracking.runs import RunFolder
+from reid_lab.tracking.looks import record_look
+from reid_lab.tracking.runs import RunFolder, marks
 
 PARTS = ("val", "test")
 Say = Callable[[str], None]
@@ -89,13 +88,7 @@ class Opened:
         if self.part != "test":
             return
         look = {"figure": figure, "data": self.parts.source.dataset.digest, "protocol": self.parts.spec.eval.protocol}
-        step = int(self.folder.summary().get("best_step", 0))
-        try:
-            with RunLock(self.folder.path), Journal(self.folder.journal, strict=False) as journal:
-                journal.record("note", "look_at_test", step, look)
-        except OSError as error:
-            what = f"a look at test is recorded, and its journal cannot be written ({error.strerror or error})"
-            raise RunError(Fault(what, self.folder.run_id)) from error
+        record_look(self.folder, look)
 
 
 def opened(folder: RunFolder, part: str = "val", *, device: str | None = None, say: Say = _silent) -> Opened:
@@ -120,7 +113,15 @@ def opened(folder: RunFolder, part: str = "val", *, device: str | None = None, s
     known = json.loads((folder.path / "identity.json").read_text(encoding="utf-8")).get("data")
     changed = known is not None and known != dataset.digest
     told = [f"{folder.run_id} was trained on other data than these ({known[:12]}, not {dataset.digest[:12]})."]
-    return Opened(folder, part, parts, weights, say, told if changed else [])
+    return Opened(folder, part, parts, weights, say, [*(told if changed else []), *_marks(folder, part)])
+
+
+def _marks(folder: RunFolder, part: str) -> list[str]:
+    """What weights that were chosen by test, or trained on the people of val, cannot show there."""
+    summary = folder.summary()
+    selected, fitted = str(summary.get("selected_on", "")), str(summary.get("fitted_on", "train"))
+    about = marks(selected if part == "test" else "", fitted if part == "val" else "train")
+    return [f"{folder.run_id}: {mark}." for mark in about]
 
 
 def task_of(model: Opened, name: str | None = None) -> Retrieval:

@@ -136,6 +136,7 @@ def cosine(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64
     return found
 
 
+@final
 @dataclass(frozen=True)
 class Shift:
     """How far an embedding moves: by a change, with its interval; and in units of the move by `scene`.

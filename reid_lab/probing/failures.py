@@ -12,6 +12,7 @@ from reid_lab.errors import DataError, Fault, RunError, UserError, unknown
 from reid_lab.probing.keeping import check_out, keep
 from reid_lab.probing.queries import METRICS, Queries, read_queries
 from reid_lab.probing.slices import CLAIM, Slicing, by_task, sliced
+from reid_lab.tracking.looks import record_look
 from reid_lab.tracking.runs import RunFolder, find
 
 FILE, AGAINST = "probing/slices.json", "probing/slices_{}.json"
@@ -74,10 +75,7 @@ def slices_run(
         "notes": notes,
     }
     place = FILE if len(folders) == 1 else AGAINST.format(folders[1].run_id)
-    look = {"sliced": PAIRS} if PAIRS in by else None
-    keep(folders[0], found, name=place, out=out, csv=csv_of, look=look, say=say)
-    if look is not None and len(folders) > 1:
-        _note(folders[1], look)
+    keep(folders[0], found, name=place, out=out, csv=csv_of, looked=PAIRS in by, say=say)
     return found
 
 
@@ -134,15 +132,8 @@ def _pairs(folder: RunFolder, device: str | None, say: Callable[[str], object]) 
     spec = respecified(folder, device=device)
     say(f"embedding the test of {folder.run_id}")
     parts = reloaded(folder, spec, open_source(spec.data), facts)
+    record_look(folder, {"sliced": PAIRS, "data": parts.source.dataset.digest})
     return camera_pairs(parts, measuring.tasks(parts, "test"))
-
-
-def _note(folder: RunFolder, look: Mapping[str, Any]) -> None:
-    from reid_lab.tracking.journal import Journal
-    from reid_lab.tracking.lock import RunLock
-
-    with RunLock(folder.path), Journal(folder.journal, strict=False) as journal:
-        journal.record("note", "look_at_test", folder.summary().get("best_step", 0), look)
 
 
 def csv_of(found: Mapping[str, Any]) -> str:

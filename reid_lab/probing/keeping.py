@@ -30,23 +30,20 @@ def keep(
     name: str,
     out: Path | None,
     csv: Callable[[Mapping[str, Any]], str],
-    look: Mapping[str, Any] | None,
+    looked: bool = False,
     say: Callable[[str], object],
 ) -> Path:
-    """Writes a result to `out`, else as the artifact `name` of the run, which MLflow is sent; a look at test is noted.
+    """Writes a result to `out`, else as the artifact `name` of the run, which MLflow is sent.
 
-    look: what was looked at; None where nothing of test was embedded.
+    looked: whether the journal has got a look at test, which MLflow is sent in any case.
     """
     path = folder.path / name if out is None else out
     text = csv(found) if path.suffix.lower() == ".csv" else as_json(found)
     write_atomic(path, text)
-    if out is None or look is not None:
-        step = folder.summary().get("best_step", 0)
+    if out is None:
         with RunLock(folder.path), Journal(folder.journal, strict=False) as journal:
-            if look is not None:
-                journal.record("note", "look_at_test", step, look)
-            if out is None:
-                journal.artifact(name, path, step)
+            journal.artifact(name, path, folder.summary().get("best_step", 0))
+    if out is None or looked:
         catch_up(folder, tracked_at(folder), say)
     return path
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, final
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,7 +49,7 @@ def read_queries(folder: RunFolder) -> Queries:
             columns = {name: kept[name] for name in kept.files}
     except FileNotFoundError:
         raise RunError(Fault("keeps no results of single queries (results/test.npz)", folder.run_id)) from None
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, BadZipFile) as error:
         raise RunError(Fault(f"results/test.npz cannot be read ({error})", folder.run_id)) from error
     tasks = [name.removesuffix("pids") for name in columns if name.endswith("pids")]
     return joined([_of_task(columns, prefix) for prefix in tasks])

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, final
+from typing import Any, Literal, final, get_args
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from reid_lab.assembly import Parts, Source, assemble, init_file, open_source
 from reid_lab.contracts import IMAGE_ROLES, Facts
 from reid_lab.data.items import ABSENT, Groups, Items, described, joint
 from reid_lab.engine.checkpoint import load_weights
-from reid_lab.errors import DataError, Fault, RunError, UserError
+from reid_lab.errors import DataError, Fault, RunError, UserError, unknown
 from reid_lab.probing.attributes import Attribute, attributes, chosen, synthetic
 from reid_lab.probing.counterfactual import Counterfactual, shifts
 from reid_lab.probing.embeddings import Named, Vectors, embedded, named
@@ -25,6 +25,7 @@ from reid_lab.probing.show import csv_of
 from reid_lab.reload import recorded, reloaded, respecified
 from reid_lab.results import result_of
 from reid_lab.seeding import rng
+from reid_lab.tracking.looks import record_look
 from reid_lab.tracking.runs import find
 
 Split = Literal["train", "val", "test"]
@@ -41,6 +42,8 @@ class Asked:
     split: whose people are probed. people: at most so many of them, drawn by `seed`. folds, seed: of the
     cross-validation. images: of each person that are changed for the counterfactuals. attributes, embeddings: names;
     empty: the usual attributes, and all embeddings.
+
+    Raises `UserError` for what cannot be asked.
     """
 
     split: Split = "val"
@@ -50,6 +53,14 @@ class Asked:
     images: int = 2
     attributes: tuple[str, ...] = ()
     embeddings: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        faults = [] if self.split in get_args(Split) else [f"split: {unknown('split', self.split, get_args(Split))}"]
+        for name, least in (("people", 10), ("folds", 2), ("seed", 0), ("images", 1)):
+            if getattr(self, name) < least:
+                faults.append(f"{name}: expected a whole number from {least}, got {getattr(self, name)}")
+        if faults:
+            raise UserError(*faults)
 
 
 def probe_run(
@@ -65,7 +76,7 @@ def probe_run(
     """Probes the embeddings of a run's selected weights, and of its model before training.
 
     The result is written to `out`, or to `probing/probe.json` in the run's folder, which its journal records; a look
-    at test people is recorded in any case.
+    at test people is recorded in any case, before they are embedded.
 
     Raises `UserError`s: a run without weights or unfinished, a split that is not there or was trained on, an attribute
     or an embedding that is not known, one that takes a single value.
@@ -90,6 +101,9 @@ def probe_run(
     parts = reloaded(folder, spec, source, facts)
     begun = _begun(parts, facts, runs)
     wanted = _wanted(parts, asked)
+    on_test = asked.split == "test"
+    if on_test:
+        record_look(folder, {"probed": sorted(one.name for one in known), "data": source.dataset.digest})
     found: dict[str, Any] = {
         "version": VERSION,
         "run": folder.run_id,
@@ -107,9 +121,7 @@ def probe_run(
         found["counterfactual"] = _counterfactual(parts, begun, wanted, asked, say)
     except DataError as error:  # a world of too few people
         found["notes"].append(f"no counterfactuals: {error.faults[0]}")
-    probed = sorted({row["attribute"] for row in found["probes"]})
-    look = {"probed": probed, "data": source.dataset.digest} if asked.split == "test" else None
-    keep(folder, found, name=FILE, out=out, csv=csv_of, look=look, say=say)
+    keep(folder, found, name=FILE, out=out, csv=csv_of, looked=on_test, say=say)
     return found
 
 

@@ -67,6 +67,8 @@ def compare(run: Path, replay: Path, *, tolerance: float | None = None) -> Verdi
             faults.append(f"{_named(key)}: recorded {shown(value)}, replayed {shown(other)}")
     new = [key for key in after if key not in before]
     faults += [f"{_named(key)}: replayed {shown(after[key])}; the run has no such record" for key in new]
+    if not before:
+        faults.append("the run recorded no result that could be compared")
     return Verdict(compared, faults[0] if faults else "", len(faults), largest)
 
 

@@ -10,6 +10,7 @@ from PIL import Image
 from reid_lab.engine.evaluate import embed
 from reid_lab.looking import opened as room
 from reid_lab.looking.sheets import choose
+from reid_lab.tracking import looks
 from reid_lab.tracking.runs import find
 from tests.lab import Lab, records
 
@@ -59,6 +60,23 @@ def model(trained, monkeypatch):
 
 
 @pytest.mark.parametrize(
+    ("facts", "on_val", "on_test"),
+    [
+        ({}, [], []),
+        ({"fitted_on": "train+val"}, ["fitted on train+val"], []),
+        ({"selected_on": "test"}, [], ["selected on TEST"]),
+    ],
+)
+def test_a_caption_tells_what_the_weights_have_seen(trained, monkeypatch, facts, on_val, on_test):
+    lab, run, _ = trained
+    monkeypatch.setenv("REID_LAB_CACHE", str(lab.cache))
+    whole = {**run.summary(), "selected_on": "val", **facts}
+    monkeypatch.setattr(type(run), "summary", lambda _: whole)
+    for part, wanted in (("val", on_val), ("test", on_test)):
+        assert room.opened(run, part).notes == [f"{run.run_id}: {one}." for one in wanted]
+
+
+@pytest.mark.parametrize(
     ("kind", "options"),
     [
         ("map", ("identities=4", "perplexity=3")),
@@ -105,7 +123,7 @@ def test_a_look_that_cannot_be_recorded_is_none(draw, tmp_path, monkeypatch):
     def refuse(path):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(room, "RunLock", refuse)
+    monkeypatch.setattr(looks, "RunLock", refuse)
     done = draw("sheet", "part=test")
     assert done.code == 2
     (line,) = done.complaints

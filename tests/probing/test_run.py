@@ -73,7 +73,14 @@ def test_a_run_is_probed_and_sliced(trained):
     pairs = json.loads((lab.folder / "p.json").read_text())["rows"]
     assert all(row["difference"] == 0 for row in pairs)
     assert {row["slicing"] for row in pairs} == {"all", "camera pair"}
-    assert len([note for note in records(folder, "note") if note.name == "look_at_test"]) == 3
+    looks = [note.value for note in records(folder, "note") if note.name == "look_at_test"]
+    assert len(looks) == 3
+    assert len({look["data"] for look in looks}) == 1
+
+    # test people that were embedded were looked at, also where the probe then finds nothing to tell apart
+    refused = lab.ask("probe", "--folds", "2", "--split", "test", "--attributes", "occlusion", "--set", "data.hard=0")
+    assert "takes a single value" in refused.complaints[0]
+    assert len([note for note in records(folder, "note") if note.name == "look_at_test"]) == 4
 
     folder.amend({"weights": "dropped: to save space"})
     assert "no weights to use" in lab.ask("probe").complaints[0]
