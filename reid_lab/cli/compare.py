@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from reid_lab.cli.options import RUNS, Runs
+from reid_lab.cli.options import RUNS, Runs, words
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -54,6 +54,7 @@ def compare(
             metavar="DIR", help="Also draw every figure that the selection can give, here.", show_default=False
         ),
     ] = None,
+    log: Annotated[bool, typer.Option(help="Log the figures to MLflow, too.")] = True,
     runs: Runs = RUNS,
 ) -> None:
     """Compare groups of finished runs.
@@ -71,14 +72,14 @@ def compare(
         selection,
         runs,
         baseline=baseline,
-        metrics=_words(metrics),
-        by=_words(by),
+        metrics=words(metrics),
+        by=words(by),
         form=form,
         out=out,
         correction=correction,
         queries=queries,
         ablation=ablation,
-        transfer=_words(transfer),
+        transfer=words(transfer),
     )
     if out is not None:
         document.write(recipe, out)
@@ -88,8 +89,8 @@ def compare(
     if figures is not None:
         from reid_lab.cli.figures import draw_all
 
-        given = {"metrics": _words(metrics), "by": _words(by), "transfer": _words(transfer)}
-        draw_all(selection, runs, figures, baseline=baseline, **given)
+        given = {"metrics": words(metrics), "by": words(by), "transfer": words(transfer)}
+        draw_all(selection, runs, figures, baseline=baseline, log=log, **given)
 
 
 @app.command()
@@ -108,7 +109,3 @@ def verify(
     if faults:
         raise UserError(*faults)
     typer.echo(f"{file}: {checked}")
-
-
-def _words(text: str | None) -> tuple[str, ...]:
-    return tuple(word.strip() for word in text.split(",") if word.strip()) if text else ()

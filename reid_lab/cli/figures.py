@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reid_lab.cli.options import RUNS, Runs
+from reid_lab.cli.options import RUNS, Runs, words
 from reid_lab.cli.output import note
 
 if TYPE_CHECKING:
@@ -73,10 +73,11 @@ def draw_all(
     baseline: str | None,
     by: tuple[str, ...],
     transfer: tuple[str, ...] = (),
+    log: bool = True,
 ) -> None:
     """Draws every kind that needs no weights and that the selection can give; what is left out is told, and why.
 
-    transfer: data sets of which the matrix alone is drawn; nothing else may mix them.
+    transfer: data sets of which the matrix alone is drawn; nothing else may mix them. log: to MLflow, too.
     """
     from reid_lab.errors import UserError
     from reid_lab.report.figures import KINDS, making
@@ -95,7 +96,8 @@ def draw_all(
             note(f"no {name}: {'; '.join(map(str, error.faults))}")
             continue
         typer.echo(f"wrote {', '.join(map(str, files))}")
-        keep(files, asked, " ".join(selection), None)
+        if log:
+            keep(files, asked, " ".join(selection), None)
 
 
 def kinds() -> Mapping[str, Kind]:
@@ -126,11 +128,6 @@ def keep(files: tuple[Path, ...], asked: Asked, selection: str, uri: str | None)
     problem = log(files, asked.runs, ids, experiment=members[0].experiment, selection=selection, uri=uri)
     if problem:
         note(problem)
-
-
-def words(text: str | None) -> tuple[str, ...]:
-    """The parts of a text with commas."""
-    return tuple(word.strip() for word in text.split(",") if word.strip()) if text else ()
 
 
 def _options(given: list[str]) -> dict[str, str]:

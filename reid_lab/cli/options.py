@@ -14,3 +14,8 @@ Sets = Annotated[list[str], typer.Option("--set", metavar="A.B=VALUE", help="Ove
 Runs = Annotated[Path, typer.Option("--runs", envvar="REID_LAB_RUNS", help="The folder of runs.")]
 Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1, …", show_default=False)]
 RUNS = Path("runs")
+
+
+def words(text: str | None) -> tuple[str, ...]:
+    """The parts of a text with commas."""
+    return tuple(word.strip() for word in text.split(",") if word.strip()) if text else ()

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from reid_lab.cli.options import RUNS, Device, RunName, Runs, Sets
+from reid_lab.cli.options import RUNS, Device, RunName, Runs, Sets, words
 from reid_lab.cli.output import note, table
 
 app = typer.Typer()
@@ -68,8 +68,8 @@ def probe(
         folds=folds,
         seed=seed,
         images=images,
-        attributes=_words(attributes),
-        embeddings=_words(embeddings),
+        attributes=words(attributes),
+        embeddings=words(embeddings),
     )
     found = probe_run(run, runs, asked, sets=sets, device=device, out=out, say=lambda line: typer.echo(line, err=True))
     for line in found["notes"]:
@@ -111,7 +111,7 @@ def slices(
         run,
         runs,
         other,
-        by=_words(by),
+        by=words(by),
         metric=metric,
         seed=seed,
         device=device,
@@ -131,7 +131,3 @@ def slices(
             typer.echo(f"slices overlap: {', '.join(found['overlapping'])}")
         place = FILE if found["other"] is None else AGAINST.format(found["other"])
         typer.echo(f"wrote {out or runs / found['run'] / place}")
-
-
-def _words(text: str | None) -> tuple[str, ...]:
-    return tuple(word.strip() for word in text.split(",") if word.strip()) if text else ()

@@ -155,7 +155,7 @@ def stop(file: StudyFile, runs: Runs = RUNS) -> None:
 @app.command()
 def dashboard(
     file: StudyFile,
-    port: Annotated[int, typer.Option(min=1, max=65535)] = 8080,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Of the server.")] = 8080,
     runs: Runs = RUNS,
 ) -> None:
     """Look at the trials with optuna-dashboard (extra `dashboard`)."""

@@ -37,7 +37,7 @@ def ui(
         list[str],
         typer.Argument(help="Runs, studies, STUDY/ARM, experiments, KEY=VALUE; all if none.", show_default=False),
     ] = [],  # noqa: B006
-    port: Annotated[int, typer.Option(min=1, max=65535)] = 5000,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Of the server.")] = 5000,
     browse: Annotated[bool, typer.Option("--open", help="Open the first link in the browser.")] = False,
     uri: Annotated[str | None, typer.Option(help="Another MLflow store.", show_default=False)] = None,
     runs: Runs = RUNS,

@@ -150,6 +150,12 @@ def test_compare_draws_what_the_selection_can_give(runs, tmp_path):
     assert given == ["cmc", "forest", "learning", "cost"]
     told = [line.split(":")[1].removeprefix(" no ") for line in err if "not logged" not in line]
     assert told == [kind for kind in KINDS if kind not in given]
+    assert any("not logged" in line for line in err)
+    assert call(runs, "compare", "ablation", "--figures", str(tmp_path / "f"), "--no-log") == (
+        code,
+        out,
+        [line for line in err if "not logged" not in line],
+    )
 
 
 def test_compare_transfer_draws_its_matrix(runs, tmp_path):
