@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, final
 
 if TYPE_CHECKING:
     from reid_lab.api.computing import evaluate as evaluate
+    from reid_lab.api.computing import replay as replay
     from reid_lab.api.computing import run as run
     from reid_lab.api.computing import study as study
     from reid_lab.api.figures import Figure as Figure
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from reid_lab.api.models import Model as Model
     from reid_lab.api.models import load as load
     from reid_lab.api.own import register as register
+    from reid_lab.api.probing import probe as probe
+    from reid_lab.api.probing import slices as slices
     from reid_lab.api.reading import Comparison as Comparison
     from reid_lab.api.reading import Study as Study
     from reid_lab.api.reading import compare as compare
@@ -43,11 +46,14 @@ _HOME = {
     "inspect": "api.showing",
     "items": "api.showing",
     "load": "api.models",
+    "probe": "api.probing",
     "queries": "api.reading",
     "register": "api.own",
+    "replay": "api.computing",
     "run": "api.computing",
     "runs": "api.reading",
     "show": "api.showing",
+    "slices": "api.probing",
     "study": "api.computing",
 }
 """Where each public name stands, below this package."""
@@ -64,11 +70,14 @@ __all__ = [
     "inspect",
     "items",
     "load",
+    "probe",
     "queries",
     "register",
+    "replay",
     "run",
     "runs",
     "show",
+    "slices",
     "study",
 ]
 

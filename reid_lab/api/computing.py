@@ -1,4 +1,4 @@
-"""Functions that compute: a run, a study, another look at test."""
+"""Functions that compute: a run, a study, another look at test, a run once more."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from reid_lab.api.given import PathLike, folder, name_of, overrides
+from reid_lab.api.given import PathLike, folder, name_of, overrides, teller
 from reid_lab.api.reading import Study
 from reid_lab.errors import Interrupted, UserError
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from reid_lab.contracts import RunResult
+    from reid_lab.reproducing.replay import Replay
     from reid_lab.study.view import View
 
 
@@ -87,6 +88,46 @@ def evaluate(
     from reid_lab import experiment
 
     return experiment.evaluate_run(name_of(run), folder(runs), console=_console(quiet), sets=asked, device=device)
+
+
+def replay(
+    run: Any,
+    *,
+    anyway: bool = False,
+    keep: bool = False,
+    tolerance: float | None = None,
+    quiet: bool = False,
+    runs: PathLike | None = None,
+) -> Replay:
+    """Computes a finished run again from its record and compares every result: `reid-lab replay`.
+
+    Args:
+        run: its id, how it begins, its folder, or what `run` returned.
+        anyway: computes although an input differs.
+        keep: keeps what is computed, in `replays` below the runs.
+        tolerance: on a GPU, the relative difference of a number that counts as the same, 0 or more.
+        quiet: prints nothing.
+
+    Returns:
+        `proven`, whether the same came out; `inputs.differences`, what is not as it was recorded; `verdict`, what was
+        compared and what differs first, None where nothing was computed.
+
+    Raises:
+        UserError: a run that is not there, is not finished or was not trained here.
+    """
+    if tolerance is not None and not tolerance >= 0:
+        raise UserError(f"tolerance: expected a number from 0, got {tolerance}")
+    from reid_lab.reproducing.replay import replay as again
+
+    return again(
+        name_of(run),
+        folder(runs),
+        console=_console(quiet),
+        say=teller(quiet),
+        anyway=anyway,
+        keep=keep,
+        tolerance=tolerance,
+    )
 
 
 def study(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,11 @@ def name_of(run: Any) -> str:
     if isinstance(found, str | os.PathLike) and str(found):
         return str(found)
     raise UserError(f"a run is named by its id, or how it begins; got {run!r}")
+
+
+def teller(quiet: bool) -> Callable[[str], object]:
+    """Says lines of what goes on, on stderr as the commands do; quiet: to nobody."""
+    return lambda line: None if quiet else print(line, file=sys.stderr)  # noqa: T201
 
 
 def words(given: str | Sequence[str]) -> list[str]:
