@@ -11,6 +11,7 @@ from typing import Any
 from reid_lab.assembly import Parts, Source, assemble
 from reid_lab.catalogue import load_spec
 from reid_lab.contracts import Facts
+from reid_lab.data.gallery import Loose
 from reid_lab.engine.checkpoint import load_weights
 from reid_lab.errors import Fault, RunError
 from reid_lab.spec.identity import identity
@@ -56,3 +57,10 @@ def reloaded(folder: RunFolder, spec: RunSpec, source: Source, facts: Facts) -> 
     parts = assemble(spec, source, facts, training=False)
     load_weights(folder.selected, parts.model)
     return parts
+
+
+def alone(folder: RunFolder, device: str | None = None) -> Parts:
+    """The run's model with its selected weights, over no data yet. Raises as `recorded` and `reloaded`."""
+    facts = recorded(folder)
+    nothing = Source(Loose([], Path(), facts.image_size), facts, None)
+    return reloaded(folder, respecified(folder, device=device), nothing, facts)

@@ -31,8 +31,8 @@ from reid_lab.data.splits import only
 from reid_lab.engine.checkpoint import identify
 from reid_lab.errors import DataError, Fault, UserError
 from reid_lab.metrics.top import top as first
-from reid_lab.reload import recorded, reloaded, respecified
-from reid_lab.tracking.runs import RunFolder, find
+from reid_lab.reload import alone
+from reid_lab.tracking.runs import find
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -103,7 +103,7 @@ def search(
     if words is None and not images:
         raise UserError("nothing to search for: give words, or --image FILE, or both")
     folder = find(runs, name)
-    model = _rebuilt(folder, device)
+    model = _Model(alone(folder, device), identify(folder.selected)[1])
     rows = _query(model.parts, words, images)
     notes = list(_told_of_words(model.parts, rows))
     query = _embedded(model.parts, rows)
@@ -128,14 +128,6 @@ def search(
     if out is not None:
         _write_page(answer, found, best, rows, f"{folder.run_id} · {found.where} · {len(readable):,} images", out)
     return answer
-
-
-def _rebuilt(folder: RunFolder, device: str | None) -> _Model:
-    """The run's model with its selected weights, over no data yet."""
-    facts = recorded(folder)
-    nothing = Source(kept.Loose([], Path(), facts.image_size), facts, None)
-    parts = reloaded(folder, respecified(folder, device=device), nothing, facts)
-    return _Model(parts, identify(folder.selected)[1])
 
 
 def _of_role(given: str, parts: Parts, option: str) -> tuple[str, Path]:

@@ -13,14 +13,14 @@ from PIL import Image
 
 from reid_lab.api.given import PathLike, folder, name_of
 from reid_lab.api.showing import table
-from reid_lab.assembly import Parts, Source
+from reid_lab.assembly import Parts
 from reid_lab.contracts import IMAGE_ROLES, TEXT_ROLES
 from reid_lab.data.decode import BROKEN, framed, plain, unreadable
-from reid_lab.data.gallery import COLOUR, Loose
+from reid_lab.data.gallery import COLOUR
 from reid_lab.data.items import ABSENT, Dataset, Groups, Row, resolve_modality, tabulate
 from reid_lab.data.loader import Loader
 from reid_lab.errors import DataError, Fault, UserError
-from reid_lab.reload import recorded, reloaded, respecified
+from reid_lab.reload import alone
 from reid_lab.tracking.runs import RunFolder, find
 
 if TYPE_CHECKING:
@@ -47,9 +47,7 @@ def load(run: Any, *, device: str | None = None, runs: PathLike | None = None) -
     """
     place = folder(runs)
     found = find(place, name_of(run))
-    facts = recorded(found)
-    nothing = Source(Loose([], Path(), facts.image_size), facts, None)
-    return Model(found, reloaded(found, respecified(found, device=device), nothing, facts), place)
+    return Model(found, alone(found, device), place)
 
 
 @final

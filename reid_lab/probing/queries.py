@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, final
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
 from reid_lab.errors import Fault, RunError
+from reid_lab.report.queries import kept
 from reid_lab.tracking.runs import RunFolder
 
 Array = NDArray[np.float64]
@@ -44,13 +44,9 @@ def read_queries(folder: RunFolder) -> Queries:
     """The queries of a run's test. Raises `RunError` where it has none, or keeps none."""
     if not folder.finished("test"):
         raise RunError(Fault("has no finished test whose queries could be sliced", folder.run_id))
-    try:
-        with np.load(folder.results / "test.npz", allow_pickle=False) as kept:
-            columns = {name: kept[name] for name in kept.files}
-    except FileNotFoundError:
-        raise RunError(Fault("keeps no results of single queries (results/test.npz)", folder.run_id)) from None
-    except (OSError, ValueError, EOFError, BadZipFile) as error:
-        raise RunError(Fault(f"results/test.npz cannot be read ({error})", folder.run_id)) from error
+    columns = kept(folder)
+    if columns is None:
+        raise RunError(Fault("keeps no results of single queries (results/test.npz)", folder.run_id))
     tasks = [name.removesuffix("pids") for name in columns if name.endswith("pids")]
     return joined([_of_task(columns, prefix) for prefix in tasks])
 

@@ -13,8 +13,8 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
-from reid_lab.probing.queries import METRICS, Array, Queries
-from reid_lab.report.stats import bootstrap, holm, randomisation
+from reid_lab.probing.queries import METRICS, Queries
+from reid_lab.report.stats import bootstrap, holm, randomisation, shares
 
 UNKNOWN = "unknown"
 CLAIM = "these trained models only: intervals over test people, weights held fixed"
@@ -51,19 +51,6 @@ def by_task(queries: Queries) -> list[Slicing]:
     found = [Slicing("modality", tuple((task, queries.task == task) for task in tasks))]
     counts = np.array([task.count("+") + 1 for task in queries.task.tolist()])
     return [by_label("modalities", counts), *found] if len(set(counts.tolist())) > 1 else found
-
-
-def shares(values: Array, pids: NDArray[np.int64], *, centred: bool = False) -> Array:
-    """What each person adds to the mean of values (n,): (people,), scaled so that their mean is that mean.
-
-    centred: as far as a person's queries are other than the mean, so that how many a person has adds nothing to the
-    interval of the mean (which is a ratio of two sums; the delta method).
-    """
-    people, inverse = np.unique(pids, return_inverse=True)
-    middle = float(values.mean()) if centred else 0.0
-    total = np.bincount(inverse, weights=values - middle, minlength=len(people))
-    found: Array = np.asarray(middle + total * (len(people) / len(values)), dtype=np.float64)
-    return found
 
 
 def sliced(

@@ -14,6 +14,7 @@ from reid_lab.errors import Fault, RunError
 from reid_lab.report.comparison import Comparison
 from reid_lab.report.groups import shown
 from reid_lab.report.listing import state_of
+from reid_lab.report.queries import kept, tasks_of
 from reid_lab.report.reading import COSTS, Run, read_run
 from reid_lab.report.trials import knobs, trial_of, trials_of, tried
 from reid_lab.tracking.runs import RunFolder, folders
@@ -93,25 +94,23 @@ _AGAINST = {"difference": "difference", "low": "low", "high": "high", "effect": 
 
 def queries_frame(folder: RunFolder) -> pd.DataFrame:
     """A row for each task, draw and query of a run's test. Raises `RunError` where the run kept none."""
-    kept = folder.results / "test.npz"
-    if not kept.is_file():
+    columns = kept(folder)
+    if columns is None:
         raise RunError(Fault("was not tested: it kept no queries", folder.run_id))
     parts = []
-    with np.load(kept, allow_pickle=False) as columns:
-        names = dict.fromkeys(key.removesuffix("pids").removesuffix("/") for key in columns.files if "pids" in key)
-        for task in names:
-            prefix = f"{task}/" if task else ""
-            found = {name: columns[prefix + name] for name in ("ap", "inp", "first_hit", "valid")}
-            draws = np.atleast_2d(found["ap"])
-            count = draws.shape[1]
-            about = {"pid": columns[f"{prefix}pids"], "image_id": columns[f"{prefix}image_ids"]}
-            parts += [
-                pd.DataFrame(
-                    {"task": task, "draw": draw, "query": np.arange(count), **about}
-                    | {name: np.atleast_2d(column)[draw] for name, column in found.items()}
-                )
-                for draw in range(len(draws))
-            ]
+    for task in tasks_of(columns):
+        prefix = f"{task}/" if task else ""
+        found = {name: columns[prefix + name] for name in ("ap", "inp", "first_hit", "valid")}
+        draws = np.atleast_2d(found["ap"])
+        count = draws.shape[1]
+        about = {"pid": columns[f"{prefix}pids"], "image_id": columns[f"{prefix}image_ids"]}
+        parts += [
+            pd.DataFrame(
+                {"task": task, "draw": draw, "query": np.arange(count), **about}
+                | {name: np.atleast_2d(column)[draw] for name, column in found.items()}
+            )
+            for draw in range(len(draws))
+        ]
     return pd.concat(parts, ignore_index=True)
 
 

@@ -6,9 +6,10 @@ share is its value; the shares of a person's queries are summed, since they are 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import final
+from typing import Any, final
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from reid_lab.data.omni import AVERAGES
 from reid_lab.errors import Fault, RunError, unknown
 from reid_lab.report.reading import Run, full_name
+from reid_lab.tracking.runs import RunFolder
 
 Array = NDArray[np.float64]
 _Part = tuple[NDArray[np.int64], Array]
@@ -48,10 +50,10 @@ def cmc(run: Run, ranks: Sequence[int], task: str = "") -> Array | None:
     """
     head = f"test/{task}/" if task else "test/"
     recorded = [name for name in run.metrics if name.startswith(f"{head}R") and name[len(head) + 1 :].isdecimal()]
-    columns = _kept(run)
+    columns = kept(run.folder)
     if columns is None or not recorded:
         return None
-    for weights in _sums(task, _tasks(columns)):
+    for weights in _sums(task, tasks_of(columns)):
         if all(_explains(run, columns, weights, metric) is not None for metric in recorded):
             rates = [_combined(columns, weights, f"R{rank}") for rank in ranks]
             return np.array([np.nan if rate is None else rate[0].mean() for rate in rates])
@@ -81,10 +83,10 @@ def per_query(run: Run, task: str = "") -> Queries:
 
     Raises `RunError` where the run kept none, and for a task that is not there.
     """
-    columns = _kept(run)
+    columns = kept(run.folder)
     if columns is None:
         raise RunError(Fault("kept no per-query results (results/test.npz)", run.run_id))
-    tasks = _tasks(columns)
+    tasks = tasks_of(columns)
     if task not in tasks:
         what = unknown("task", task, tasks) if task else f"has several tasks, name one: {', '.join(tasks)}"
         raise RunError(Fault(f"has one task, and no '{task}'" if tasks == [""] else what, run.run_id))
@@ -100,24 +102,31 @@ def per_query(run: Run, task: str = "") -> Queries:
     return Queries(pids, moments, mean("ap"), mean("first_hit"))
 
 
-def _kept(run: Run) -> Mapping[str, NDArray[np.generic]] | None:
-    kept = run.folder.results / "test.npz"
-    if not kept.is_file():
+def kept(folder: RunFolder) -> dict[str, NDArray[Any]] | None:
+    """The columns of `results/test.npz`, all queries of all tasks; None where the run kept none.
+
+    Raises `RunError` for a damaged file.
+    """
+    try:
+        with np.load(folder.results / "test.npz", allow_pickle=False) as columns:
+            return {key: columns[key] for key in columns.files}
+    except FileNotFoundError:
         return None
-    with np.load(kept, allow_pickle=False) as columns:
-        return {key: columns[key] for key in columns.files}
+    except (OSError, ValueError, EOFError, BadZipFile) as error:
+        raise RunError(Fault(f"results/test.npz cannot be read ({error})", folder.run_id)) from error
 
 
-def _tasks(columns: Mapping[str, NDArray[np.generic]]) -> list[str]:
+def tasks_of(columns: Iterable[str]) -> list[str]:
+    """The names of the tasks, in alphabetic order; the only task of a protocol has none."""
     return sorted(key.removesuffix("pids").removesuffix("/") for key in columns if key.endswith("pids"))
 
 
 def _shares(run: Run, metric: str) -> tuple[Array, tuple[bytes, ...]] | None:
     split, _, name = metric.partition("/")
     head, _, last = name.rpartition("/")
-    columns = _kept(run) if split == "test" and _needed(last) else None
+    columns = kept(run.folder) if split == "test" and _needed(last) else None
     if columns is not None:
-        for weights in _sums(head, _tasks(columns)):
+        for weights in _sums(head, tasks_of(columns)):
             found = _explains(run, columns, weights, metric)
             if found is not None:
                 return found

@@ -193,6 +193,19 @@ def randomisation(d: Any, *, resamples: int = RESAMPLES, seed: int = 0) -> float
     return (beyond + 1) / (resamples + 1)
 
 
+def shares(values: Any, pids: Any, *, centred: bool = False) -> Array:
+    """What each person adds to the mean of values (n,): (people,), scaled so that their mean is that mean.
+
+    centred: as far as a person's queries are other than the mean, so that how many a person has adds nothing to the
+    interval of the mean (which is a ratio of two sums; the delta method).
+    """
+    people, inverse = np.unique(pids, return_inverse=True)
+    middle = float(values.mean()) if centred else 0.0
+    total = np.bincount(inverse, weights=values - middle, minlength=len(people))
+    found: Array = np.asarray(middle + total * (len(people) / len(values)), dtype=np.float64)
+    return found
+
+
 def bootstrap(d: Any, *, level: float = LEVEL, resamples: int = RESAMPLES, seed: int = 0) -> tuple[float, float]:
     """The percentile interval of the mean of d (m,), identities drawn with replacement.
 

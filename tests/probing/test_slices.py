@@ -10,8 +10,8 @@ import pytest
 from reid_lab.errors import RunError, UserError
 from reid_lab.probing.failures import csv_of, slices_run
 from reid_lab.probing.queries import METRICS, Queries, read_queries
-from reid_lab.probing.slices import Slicing, by_label, by_task, shares, sliced
-from reid_lab.report.stats import bootstrap
+from reid_lab.probing.slices import Slicing, by_label, by_task, sliced
+from reid_lab.report.stats import bootstrap, shares
 from tests.report.made import make
 
 

@@ -80,6 +80,10 @@ def test_what_cannot_be_compared(pair, tmp_path):
     rewrite(RunFolder(runs / words[1]), pids=np.arange(80))
     with pytest.raises(Lacking, match="were asked other queries"):
         drawn("win_loss", words, runs)
-    (runs / words[0] / "results" / "test.npz").unlink()
+    file = runs / words[0] / "results" / "test.npz"
+    file.write_bytes(file.read_bytes()[:-40])
+    with pytest.raises(UserError, match="results/test.npz cannot be read"):
+        drawn("win_loss", words, runs)
+    file.unlink()
     with pytest.raises(UserError, match="kept no per-query results"):
         drawn("win_loss", words, runs)

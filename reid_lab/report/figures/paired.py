@@ -37,8 +37,7 @@ def win_loss(asked: Asked) -> Drawn:
         raise Lacking(f"{names[0]} and {names[1]} {what}")
     better = y - x if value == "ap" else x - y
     won, lost = int((better > _EQUAL).sum()), int((better < -_EQUAL).sum())
-    people, place = np.unique(queries.pids, return_inverse=True)
-    shares = np.bincount(place, weights=y - x) * len(people) / len(x)
+    shares = stats.shares(y - x, queries.pids)
     low, high = stats.bootstrap(shares)
     p = stats.randomisation(shares)
     rows: list[dict[str, object]] = [
@@ -61,7 +60,7 @@ def win_loss(asked: Asked) -> Drawn:
         axes.set_title(f"mean difference {(y - x).mean():+.2f} {unit} [{low:+.2f}, {high:+.2f}]", loc="left")
         caption = captioned(
             figure,
-            f"{len(x)} test queries of {len(people)} people: {names[1]} is better in {won}, {names[0]} in {lost}, "
+            f"{len(x)} test queries of {len(shares)} people: {names[1]} is better in {won}, {names[0]} in {lost}, "
             f"{len(x) - won - lost} are equal ({seeds(lines)} each, averaged); larger points are several queries.",
             f"Mean difference {(y - x).mean():+.2f} {unit}, 95% bootstrap interval {low:+.2f} to {high:+.2f}, "
             f"randomisation p {p:.4f}, both over identities: these trained models only.",
