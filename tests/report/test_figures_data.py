@@ -148,8 +148,9 @@ def test_decoupling_is_averaged_within_an_epoch(runs):
 def test_an_arm_without_the_diagnostic_has_no_line(runs):
     curved(runs, "grl", 0)
     make(runs, 0, spec={"eval.every.epochs": 1, "train.length.epochs": 2, "model.adversary": "off"})
-    rows = drawn("decoupling", ["irra"], runs, by=["model.adversary"]).rows
-    assert {row["group"] for row in rows} == {"model.adversary=grl"}
+    figure = drawn("decoupling", ["irra"], runs, by=["model.adversary"])
+    assert {row["group"] for row in figure.rows} == {"model.adversary=grl"}
+    assert "Not recorded by every seed, hence not drawn: model.adversary=off (cos matched)." in figure.caption
 
 
 def test_sensitivity_is_in_the_order_of_the_values(runs):

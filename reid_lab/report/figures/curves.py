@@ -144,6 +144,13 @@ def _over_time(name: str, title: str, asked: Asked, names: Sequence[str], found:
         legend(*panels, above=True)
         gaps = sum(row["value"] != row["value"] for row in rows)
         holes = f" {gaps} values are NaN and leave gaps." if gaps else ""
+        left = [
+            f"{group.name} ({_label(metric)})"
+            for metric in names
+            for group in asked.groups
+            if not _whole(group, metric, found)
+        ]
+        holes += f" Not recorded by every seed, hence not drawn: {', '.join(left)}." if left else ""
         how = "Thick: the mean where every seed has a value; thin: each."
         if all(len(group.runs) == 1 for group in asked.groups):
             how = "A single seed: nothing can be concluded about new ones."
@@ -156,7 +163,7 @@ def _draw_group(
 ) -> Iterator[Row]:
     of_seeds = {run.run_id: found[run.run_id].values.get(metric, {}) for run in group.runs}
     epochs = {run.run_id: found[run.run_id].epoch or 1.0 for run in group.runs}
-    if not all(of_seeds.values()):  # an arm without this part has no such diagnostic
+    if not _whole(group, metric, found):  # an arm without this part has no such diagnostic
         return
     style = look(place)
     several = len(group.runs) > 1
@@ -174,6 +181,11 @@ def _draw_group(
     axes.plot([s / scale for s in shared], mean, **_light(style, len(shared)), label=group.name)
     for step, value in zip(shared, mean, strict=True):
         yield _row(metric, group, "mean", step, scale if in_epochs else None, value)
+
+
+def _whole(group: Group, metric: str, found: Mapping[str, Series]) -> bool:
+    """Whether every seed of a group recorded a curve."""
+    return all(found[run.run_id].values.get(metric) for run in group.runs)
 
 
 def _light(style: Mapping[str, Any], points: int) -> dict[str, Any]:
