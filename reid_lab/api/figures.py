@@ -10,14 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
 from reid_lab.api.given import PathLike, folder, words
-from reid_lab.errors import UserError, unknown
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
     from reid_lab.report.figures.style import Drawn
-
-ENDINGS = (".png", ".pdf", ".csv")
 
 
 def figure(
@@ -41,15 +38,13 @@ def figure(
     Raises:
         UserError: an unknown kind or option, a selection that chooses nothing or lacks what the kind needs.
     """
-    from reid_lab.looking import KINDS as LOOKING
-    from reid_lab.report.figures import KINDS, making
+    from reid_lab.looking import kind_named
+    from reid_lab.report.figures import making
 
-    known = {**KINDS, **LOOKING}
-    if kind not in known:
-        raise UserError(unknown("kind of figure", kind, known))
+    chosen = kind_named(kind)
     given = {name: value if isinstance(value, str) else _text(value) for name, value in options.items()}
     asked = making.ask(
-        known[kind],
+        chosen,
         words(selection),
         folder(runs),
         metrics=words(metrics),
@@ -58,7 +53,7 @@ def figure(
         options=given,
     )
     told = ", ".join([*map(repr, (kind, *selection)), *(f"{name}={value!r}" for name, value in options.items())])
-    drawn, facts = making.made(kind, known[kind], asked, f"reid_lab.figure({told})")
+    drawn, facts = making.made(kind, chosen, asked, f"reid_lab.figure({told})")
     return Figure(drawn, facts)
 
 
@@ -96,6 +91,7 @@ class Figure:
 
         Raises `UserError` where nothing can be written.
         """
+        from reid_lab.report.figures.kind import ENDINGS
         from reid_lab.report.figures.style import written
 
         path = Path(place)

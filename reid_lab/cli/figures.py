@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,7 +14,6 @@ if TYPE_CHECKING:
     from reid_lab.report.figures.kind import Asked, Kind
 
 app = typer.Typer(rich_markup_mode=None)
-ENDINGS = (".png", ".pdf", ".csv")
 
 
 @app.command()
@@ -39,17 +37,17 @@ def figure(
 
     Its data lies beside it as CSV, which `verify` recomputes from the runs.
     """
-    from reid_lab.errors import UserError, unknown
+    from reid_lab.errors import UserError
+    from reid_lab.looking import kind_named
     from reid_lab.report.figures import making
+    from reid_lab.report.figures.kind import ENDINGS
 
-    known = kinds()
-    if kind not in known:
-        raise UserError(unknown("kind of figure", kind, known))
+    chosen = kind_named(kind)
     named = out.suffix.lower() in ENDINGS
     if out.suffix and not named and not out.is_dir():
         raise UserError(f"--out {out}: a folder, or a file that ends in {', '.join(ENDINGS)}")
     asked = making.ask(
-        known[kind],
+        chosen,
         selection,
         runs,
         metrics=words(metric),
@@ -58,7 +56,7 @@ def figure(
         options=_options(given),
     )
     folder, name = (out.parent, out.stem) if named else (out, "")
-    files = write(kind, known[kind], asked, folder, name)
+    files = write(kind, chosen, asked, folder, name)
     typer.echo(f"wrote {', '.join(map(str, files))}; `reid-lab verify {files[-1]}` checks the data")
     if log:
         keep(files, asked, " ".join(selection), uri)
@@ -98,14 +96,6 @@ def draw_all(
         typer.echo(f"wrote {', '.join(map(str, files))}")
         if log:
             keep(files, asked, " ".join(selection), None)
-
-
-def kinds() -> Mapping[str, Kind]:
-    """All kinds of figures: of records, and of what models make of data."""
-    from reid_lab.looking import KINDS as LOOKING
-    from reid_lab.report.figures import KINDS
-
-    return {**KINDS, **LOOKING}
 
 
 def write(name: str, kind: Kind, asked: Asked, folder: Path, stem: str = "") -> tuple[Path, ...]:

@@ -74,7 +74,7 @@ def experiments(
 @app.command()
 def figures() -> None:
     """The kinds of figures that `figure` draws."""
-    from reid_lab.cli.figures import kinds
+    from reid_lab.looking import kinds
 
     table(
         ("name", "shows", "needs"),

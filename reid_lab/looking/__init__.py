@@ -1,6 +1,6 @@
 """Figures of what a finished run's model makes of its data: maps, similarities, attention, words, ranked lists.
 
-`KINDS` is joined with that of `report.figures`; a kind's module, and torch, is imported when it is drawn. To add one:
+`kinds` joins `KINDS` with that of `report.figures`; a module, and torch, is imported when a kind is drawn. To add one:
 write a function of an `Opened` run that returns a `Drawn`, call `looked` before it returns, parse its options in
 `asked.py`, add a line below and a section in docs/figures.md.
 """
@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from reid_lab.errors import UserError, unknown
+from reid_lab.report import figures
 from reid_lab.report.figures.kind import Draw, Kind
 
 
@@ -96,3 +98,16 @@ KINDS: Mapping[str, Kind] = {
     ),
 }
 """Name -> kind, of those drawn from weights and data."""
+
+
+def kinds() -> Mapping[str, Kind]:
+    """All kinds of figures: of records, and of what models make of data."""
+    return {**figures.KINDS, **KINDS}
+
+
+def kind_named(name: str) -> Kind:
+    """The kind of this name. Raises `UserError` where there is none."""
+    known = kinds()
+    if name not in known:
+        raise UserError(unknown("kind of figure", name, known))
+    return known[name]

@@ -59,7 +59,7 @@ def slices_run(
     slicings, notes = _slicings(folders[0], told[0], by)
     rows = sliced(told[0], slicings, *told[1:], metric=metric, seed=seed) if not by or slicings else []
     if PAIRS in by:
-        pairs = [_pairs(folder, device, say) for folder in folders]
+        pairs = [_pairs(folder, device, say, notes) for folder in folders]
         both = sliced(pairs[0][0], [pairs[0][1]], *(queries for queries, _ in pairs[1:]), metric=metric, seed=seed)
         rows += both[1:] if rows else both
     found = {
@@ -122,7 +122,9 @@ def _of_data(folder: RunFolder, queries: Queries) -> list[Slicing]:
     return list(slicings(dataset, tasks))
 
 
-def _pairs(folder: RunFolder, device: str | None, say: Callable[[str], object]) -> tuple[Queries, Slicing]:
+def _pairs(
+    folder: RunFolder, device: str | None, say: Callable[[str], object], notes: list[str]
+) -> tuple[Queries, Slicing]:
     from reid_lab import measuring
     from reid_lab.assembly import open_source
     from reid_lab.probing.asked import camera_pairs
@@ -130,6 +132,9 @@ def _pairs(folder: RunFolder, device: str | None, say: Callable[[str], object]) 
 
     facts = recorded(folder)
     spec = respecified(folder, device=device)
+    left = [name for name in ("rerank", "expansion") if getattr(spec.eval, name) is not None]
+    if left:
+        notes.append(f"{PAIRS}: ranked by inner products, without eval.{' and eval.'.join(left)} of {folder.run_id}")
     say(f"embedding the test of {folder.run_id}")
     parts = reloaded(folder, spec, open_source(spec.data), facts)
     record_look(folder, {"sliced": PAIRS, "data": parts.source.dataset.digest})

@@ -7,7 +7,7 @@ import pytest
 
 from tests.lab import records
 
-SETS = ("data.val_identities=24", "data.test_identities=12", "data.hard=0.7")
+SETS = ("data.val_identities=24", "data.test_identities=12", "data.hard=0.7", "eval.expansion={k: 2}")
 QUICK = ("--attributes", "gender,identity", "--folds", "2", "--images", "1")
 
 
@@ -70,7 +70,9 @@ def test_a_run_is_probed_and_sliced(trained):
         "slices", lab.only.run_id, "--by", "camera pair", "--format", "json", "--out", str(lab.folder / "p.json")
     )
     assert done.code == 0, done.err
-    pairs = json.loads((lab.folder / "p.json").read_text())["rows"]
+    kept = json.loads((lab.folder / "p.json").read_text())
+    assert kept["notes"] == 2 * [f"camera pair: ranked by inner products, without eval.expansion of {folder.run_id}"]
+    pairs = kept["rows"]
     assert all(row["difference"] == 0 for row in pairs)
     assert {row["slicing"] for row in pairs} == {"all", "camera pair"}
     looks = [note.value for note in records(folder, "note") if note.name == "look_at_test"]

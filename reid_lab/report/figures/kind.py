@@ -16,6 +16,10 @@ if TYPE_CHECKING:  # matplotlib is imported when something is drawn
     from reid_lab.report.figures.style import Drawn
 
 
+ENDINGS = (".png", ".pdf", ".csv")
+"""Of the files of a figure."""
+
+
 @final
 class Lacking(UserError):
     """The runs do not hold what a kind of figure is drawn from."""
