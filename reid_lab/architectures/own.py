@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import inspect
 import sys
+from importlib.abc import SourceLoader
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -37,13 +38,14 @@ def _imported(file: Path) -> ModuleType:
         raise SpecError(Fault("a module's name has letters, digits and underscores", str(file)))
     name = f"{_PREFIX}{file.stem}"
     found = importlib.util.spec_from_file_location(name, file)
-    if found is None or found.loader is None:
+    if found is None or not isinstance(found.loader, SourceLoader):
         raise SpecError(Fault("is no Python file", str(file)))
     module = importlib.util.module_from_spec(found)
     former = sys.modules.get(name)
     sys.modules[name] = module  # pydantic looks annotations up there
     try:
-        found.loader.exec_module(module)
+        # Compiled anew: bytecode that Python keeps is taken for current when a file changes within a second.
+        exec(found.loader.source_to_code(file.read_bytes(), str(file)), vars(module))
     except Exception as error:
         if former is None:
             del sys.modules[name]

@@ -82,7 +82,7 @@ def test_what_cannot_be_compared(pair, tmp_path):
         drawn("win_loss", words, runs)
     file = runs / words[0] / "results" / "test.npz"
     file.write_bytes(file.read_bytes()[:-40])
-    with pytest.raises(UserError, match="results/test.npz cannot be read"):
+    with pytest.raises(UserError, match=r"results/test\.npz cannot be read"):
         drawn("win_loss", words, runs)
     file.unlink()
     with pytest.raises(UserError, match="kept no per-query results"):
