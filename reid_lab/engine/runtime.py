@@ -6,7 +6,6 @@ every collective is then the identity.
 
 from __future__ import annotations
 
-import ctypes
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -64,7 +63,6 @@ class Runtime:
             if compile:
                 torch.use_deterministic_algorithms(True)
             torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-            _keep_freed_memory()
         else:
             torch.cuda.set_device(chosen)
         if world > 1 and not dist.is_initialized():
@@ -201,18 +199,3 @@ def _device(name: str, local_rank: int | None) -> torch.device:
     if number >= count:
         raise RunError(f"device '{kind}:{number}' is not there: {count} CUDA devices are visible; try device: cpu")
     return torch.device("cuda", number)
-
-
-def _keep_freed_memory() -> None:
-    """Has glibc hand out large tensors from its heap, and keep what is freed.
-
-    It maps every block above 32 MB anew (mallopt(3); the threshold cannot be raised), and the kernel then clears it
-    page by page, which takes a tenth of a training step of ViT-B (docs/benchmarks.md). Another C library is left alone.
-    """
-    trim_threshold, mmap_max = -1, -4  # malloc.h
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError, TypeError):
-        return
-    mallopt(mmap_max, 0)
-    mallopt(trim_threshold, -1)
