@@ -360,3 +360,12 @@ def test_doctor_trains_and_tests_in_a_temporary_folder(tmp_path):
     assert not check.failed, check.found
     assert check.found.startswith("trained and tested in")
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(("given", "expected"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
+def test_threads_that_wait_leave_the_core_unless_told_otherwise(command, monkeypatch, given, expected):
+    monkeypatch.setenv("OMP_WAIT_POLICY", given or "")
+    if given is None:
+        monkeypatch.delenv("OMP_WAIT_POLICY")
+    command("--help")
+    assert os.environ["OMP_WAIT_POLICY"] == expected

@@ -57,6 +57,8 @@ app.add_typer(data.app, name="data")
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command and exit: 0 done, 2 a mistake of the user, 130 Ctrl-C."""
     given = sys.argv[1:] if arguments is None else list(arguments)
+    # Read when torch is loaded: threads that wait by spinning take the cores of others (docs/benchmarks.md).
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     code = guarded(lambda: app(given or ["--help"], prog_name="reid-lab", standalone_mode=False))
     try:
         sys.stdout.flush()
